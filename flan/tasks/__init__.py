@@ -1,0 +1,1 @@
+"""What to teach: templates, tasks and clusters. Pure Python; importing it costs milliseconds."""

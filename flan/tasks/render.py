@@ -1,0 +1,134 @@
+"""Row → text: the one renderer of training, evaluation and serving.
+
+Pure: no file, clock or random number. Whatever changes what is rendered here raises
+`flan.card.RENDERER_VERSION`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flan.errors import FlanError
+from flan.tasks.options import write_options
+from flan.tasks.prepare import PREPARATIONS
+from flan.tasks.task import Answer, Task
+from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, fill, slots
+
+
+class RowError(FlanError):
+    """A row does not have what its task needs."""
+
+    code, blame = "row_invalid", "user"
+
+
+class Instance(NamedTuple):
+    """A row as the task sees it."""
+
+    fields: dict[str, str]
+    choices: tuple[str, ...]
+    """In label order; empty for free text."""
+    answer: str
+    references: tuple[str, ...]
+    """Every acceptable answer, `answer` first."""
+
+
+class Rendered(NamedTuple):
+    """An instance asked through one template."""
+
+    input: str
+    target: str
+    choices: tuple[str, ...]
+    answer: str
+    references: tuple[str, ...]
+
+
+def instance(task: Task, row: Mapping[str, Any]) -> Instance:
+    """The fields, choices and answer of a raw row. Raises RowError naming column and value."""
+    if task.prepare is not None:
+        row = PREPARATIONS[task.prepare](row)
+    fields = {name: _text(_column(row, path), path) for name, path in task.fields.items()}
+    choices = task.answer.choices or _row_choices(task.answer, row)
+    answer = _answer(task.answer, row, choices)
+    if choices and answer not in choices:
+        raise RowError(
+            f"answer {answer!r} is not among the options {list(choices)}",
+            hint="map what the column holds to a choice under answer.labels",
+        )
+    more = _texts(row, task.answer.references_from) if task.answer.references_from else ()
+    return Instance(fields, choices, answer, tuple(dict.fromkeys((answer, *more))))
+
+
+def render(instance: Instance, template: Template, *, options_in_prompt: bool = True) -> Rendered:
+    """`instance` through `template`. Without options in the prompt, their slot is left out and ends trimmed.
+
+    Source of the layout: released FLAN code; flan/tasks/options.py.
+    """
+    values = instance.fields | {ANSWER_SLOT: instance.answer}
+    if options_in_prompt:
+        prompt = fill(template.input, values | {OPTIONS_SLOT: write_options(instance.choices)})
+    else:
+        prompt = fill(template.input, values | {OPTIONS_SLOT: ""}).strip()
+    target = fill(template.target, values)
+    return Rendered(prompt, target, instance.choices, instance.answer, instance.references)
+
+
+def longest_field(task: Task, instance: Instance, template: Template) -> str | None:
+    """The field to cut when the prompt is too long: the task's long field, else the longest one shown."""
+    shown = [name for name in instance.fields if name in slots(template.input)]
+    if task.long_field in shown:
+        return task.long_field
+    return max(shown, key=lambda name: len(instance.fields[name]), default=None)
+
+
+def _column(row: Mapping[str, Any], path: str) -> Any:
+    value: Any = row
+    for part in path.split("."):
+        try:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            columns = sorted(row)
+            raise RowError(f"no column {path!r}; the row has {columns}", column=path) from error
+    return value
+
+
+def _text(value: Any, path: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise RowError(f"column {path!r} holds {type(value).__name__}, not text", column=path)
+
+
+def _texts(row: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    values = _column(row, path)
+    if not isinstance(values, list):
+        raise RowError(f"column {path!r} holds {type(values).__name__}, not a list", column=path)
+    return tuple(_text(value, path) for value in values)
+
+
+def _row_choices(answer: Answer, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if answer.choices_from is None:
+        return ()
+    # One line each: a line break inside a choice would end it in the OPTIONS block.
+    choices = tuple(" ".join(text.split()) for text in _texts(row, answer.choices_from))
+    if len(set(choices)) < len(choices) or not choices:
+        raise RowError(f"choices {list(choices)} are not distinct", column=answer.choices_from)
+    return choices
+
+
+def _answer(answer: Answer, row: Mapping[str, Any], choices: tuple[str, ...]) -> str:
+    value = _column(row, answer.column)
+    if answer.keys_from is not None:
+        keys = _column(row, answer.keys_from)
+        if value not in keys:
+            raise RowError(f"answer {value!r} is none of the keys {keys}", column=answer.column)
+        return choices[keys.index(value)]
+    if answer.choices_from is not None and isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < len(choices):
+            raise RowError(f"answer {value} is no index into {len(choices)} choices", column=answer.column)
+        return choices[value]
+    text = str(value).lower() if isinstance(value, bool) else _text(value, answer.column)
+    if answer.labels:
+        if text not in answer.labels:
+            raise RowError(f"label {text!r} is none of {sorted(answer.labels)}", column=answer.column)
+        return answer.labels[text]
+    return " ".join(text.split()) if choices else text

@@ -1,0 +1,164 @@
+"""A task: where its rows come from, what their fields are, what the answer is, and how to ask for it.
+
+One YAML file is one task; the files of the collection and the template sets people upload have the same
+form. Tasks are data: loading one runs no code of its author.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from flan.errors import InvalidDocument, NotFound
+from flan.spec import Document, Name, Reference, Sha256, parse
+from flan.tasks.prepare import PREPARATIONS
+from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, slots
+
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+ColumnPath = Annotated[str, Field(min_length=1, max_length=256)]
+"""`label`, or with dots into nested values: `answers.text.0`."""
+Collection = Literal["flan", "synthetic"]
+
+
+class HubSource(Document):
+    """A dataset of the Hugging Face hub, kept on this machine in hub layout."""
+
+    kind: Literal["hub"] = "hub"
+    id: str
+    config: str | None = None
+    revision: str | None = None
+    folder: Name | None = None
+    """Folder of the hub layout; None = the task's name."""
+    splits: dict[Name, str]
+    """Our split → split file of the folder, without ending."""
+
+
+class DatasetSource(Document):
+    """An uploaded dataset. `splits` is filled in when a job is accepted: split → rows by digest."""
+
+    kind: Literal["dataset"] = "dataset"
+    name: Reference
+    format: Literal["jsonl", "csv", "parquet"] = "jsonl"
+    splits: dict[Name, Sha256] = {}
+
+
+class SyntheticSource(Document):
+    """Rows from a pure function (task, split, i) → row of flan/tasks/synthetic."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    generator: Name
+    splits: dict[Name, int]
+    """Split → number of rows."""
+
+
+class Answer(Document):
+    """Where the right answer is, and which answers there are to choose from.
+
+    Fixed choices: `choices`, in label order; `labels` maps what the column holds to one of them.
+    Choices of each row: `choices_from` names a column with a list of texts; the answer column then holds an
+    index into it, one of the keys in `keys_from`, or the text itself. Neither: free text.
+    """
+
+    column: ColumnPath
+    choices: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    labels: dict[str, str] = {}
+    choices_from: ColumnPath | None = None
+    keys_from: ColumnPath | None = None
+    references_from: ColumnPath | None = None
+    """A column with further acceptable answers; the first target is still `column`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"a choice stands twice among {list(self.choices)}")
+        if any("\n" in choice for choice in self.choices):
+            raise ValueError("a choice is one line of the OPTIONS block: it cannot hold a line break")
+        if self.choices and self.choices_from:
+            raise ValueError("give choices or choices_from, not both")
+        strange = sorted(set(self.labels.values()) - set(self.choices)) if self.choices else []
+        if strange:
+            raise ValueError(f"labels name {strange}, which are not among the choices {list(self.choices)}")
+        return self
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether the task is a classification: answered by choosing an option."""
+        return bool(self.choices) or self.choices_from is not None
+
+
+class Task(Document):
+    """A dataset, its templates, its answers and its cluster."""
+
+    name: Name
+    cluster: Name
+    family: Name | None = None
+    """Tasks of one family are variants of one dataset: held out together."""
+    description: str = ""
+    licence: str = "unknown"
+    source: Annotated[HubSource | DatasetSource | SyntheticSource, Field(discriminator="kind")]
+    prepare: Name | None = None
+    """A named function of flan/tasks/prepare.py, from raw row to row, where columns do not suffice."""
+    fields: dict[FieldName, ColumnPath] = Field(min_length=1, max_length=64)
+    long_field: FieldName | None = None
+    """The field that is cut when an input is too long; None = the longest in the prompt."""
+    answer: Answer
+    metrics: tuple[Literal["accuracy", "exact_match", "f1", "rouge_l"], ...] = Field(min_length=1)
+    """The first one is the headline."""
+    templates: tuple[Template, ...] = Field(min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _templates_fit(self) -> Self:
+        known = set(self.fields) | {OPTIONS_SLOT, ANSWER_SLOT}
+        reserved = set(self.fields) & {OPTIONS_SLOT, ANSWER_SLOT}
+        if reserved:
+            raise ValueError(
+                f"a field cannot be called {sorted(reserved)[0]!r}: that slot is filled from the answer"
+            )
+        for i, template in enumerate(self.templates):
+            missing = sorted((slots(template.input) | slots(template.target)) - known)
+            if missing:
+                raise ValueError(
+                    f"templates/{i} asks for {{{missing[0]}}}; the task has {sorted(self.fields)}"
+                )
+            if OPTIONS_SLOT in slots(template.input) and not self.answer.has_choices:
+                raise ValueError(f"templates/{i} shows options, but the answer has no choices")
+        if self.prepare is not None and self.prepare not in PREPARATIONS:
+            raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
+        if self.long_field is not None and self.long_field not in self.fields:
+            raise ValueError(f"long_field {self.long_field!r} is none of the fields {sorted(self.fields)}")
+        if all(template.role == "inverted" for template in self.templates):
+            raise ValueError("every template is inverted: none asks for the answer")
+        return self
+
+    @property
+    def answer_templates(self) -> tuple[int, ...]:
+        """Indices of the templates an evaluation uses."""
+        return tuple(i for i, template in enumerate(self.templates) if template.role == "answer")
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML or JSON text. Raises InvalidDocument with line and column."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = {"pointer": "", "code": "yaml", "message": f"{where}: {getattr(error, 'problem', error)}"}
+        raise InvalidDocument(f"not YAML: {problem['message']}", [problem]) from error
+
+
+def load_task(path: Path) -> Task:
+    """The task in a YAML file. Raises NotFound, InvalidDocument."""
+    if not path.is_file():
+        raise NotFound(f"no file {path}")
+    return parse(Task, parse_yaml(path.read_text()))
+
+
+def load_collection(collection: Collection) -> dict[str, Task]:
+    """Every task of a collection that comes with the platform, by name, in name order."""
+    folder = "collection" if collection == "flan" else "synthetic"
+    root = Path(str(resources.files("flan.tasks"))) / folder
+    tasks = [load_task(path) for path in root.glob("*/*.yaml")]
+    return {task.name: task for task in sorted(tasks, key=lambda task: task.name)}

@@ -1,0 +1,75 @@
+"""A template: a pair of patterns over the fields of a task.
+
+    pattern := (text | "{{" | "}}" | "{" name "}")*
+
+Nothing in a pattern computes: no attribute, index, filter or expression, so a template from anyone is safe
+to render and its longest output is known beforehand. Two slots are typed: `{options_}` is the OPTIONS block,
+`{answer}` the answer. Braces are written `{{` and `}}`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from flan.errors import FlanError
+from flan.spec import Document
+
+OPTIONS_SLOT = "options_"
+ANSWER_SLOT = "answer"
+MAX_PATTERN_CHARS = 16_384
+_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
+
+
+class BadPattern(FlanError):
+    """A pattern is not well formed."""
+
+    code, blame = "template_invalid", "user"
+
+
+class Template(Document):
+    """One way of asking. `inverted` templates are turned around: they ask for what was the input."""
+
+    input: str = Field(min_length=1, max_length=MAX_PATTERN_CHARS)
+    target: str = Field(default="{answer}", min_length=1, max_length=MAX_PATTERN_CHARS)
+    role: Literal["answer", "inverted"] = "answer"
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Self:
+        for pattern in (self.input, self.target):
+            try:
+                slots(pattern)
+            except BadPattern as error:
+                raise ValueError(error.message) from error
+        if OPTIONS_SLOT in slots(self.target):
+            raise ValueError("the OPTIONS block belongs to the input, not to the target")
+        if self.role == "answer" and ANSWER_SLOT not in slots(self.target):
+            raise ValueError("the target has no {answer}: set role: inverted if it asks for something else")
+        if self.role == "answer" and ANSWER_SLOT in slots(self.input):
+            raise ValueError("the input gives the {answer} away")
+        return self
+
+
+def slots(pattern: str) -> frozenset[str]:
+    """Names of the slots of `pattern`. Raises BadPattern with the place of a stray brace."""
+    names = set()
+    for match in _TOKEN.finditer(pattern):
+        if match.group(1):
+            names.add(match.group(1))
+        elif match.group() in ("{", "}"):
+            near = pattern[max(0, match.start() - 20) : match.end() + 20]
+            raise BadPattern(
+                f"stray {match.group()!r} at character {match.start()} near {near!r}",
+                hint="write {{ and }} for braces; a slot is {name}, nothing else",
+            )
+    return frozenset(names)
+
+
+def fill(pattern: str, values: Mapping[str, str]) -> str:
+    """`pattern` with each slot replaced, once: braces inside values are text. KeyError is our own bug."""
+
+    def replacement(match: re.Match[str]) -> str:
+        return values[match.group(1)] if match.group(1) else match.group()[0]
+
+    return _TOKEN.sub(replacement, pattern)

@@ -259,7 +259,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
-        problems = [_from_pydantic(fault, value, adapter) for fault in error.errors(include_url=False)]
+        problems = [_from_pydantic(fault, adapter) for fault in error.errors(include_url=False)]
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         message = f"{what}: {first['pointer'] or 'the document'}: {first['message']}{more}"
@@ -270,7 +270,7 @@ def _problem(pointer: str, code: str, message: str, hint: str | None = None) -> 
     return {"pointer": pointer, "code": code, "message": message} | ({"hint": hint} if hint else {})
 
 
-def _from_pydantic(fault: Any, value: Any, adapter: TypeAdapter[Any]) -> Problem:
+def _from_pydantic(fault: Any, adapter: TypeAdapter[Any]) -> Problem:
     # A discriminated union puts the tag ("tune") in front of the location; it is no part of the document.
     location = [part for i, part in enumerate(fault["loc"]) if not (i == 0 and part in KINDS)]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)

@@ -118,9 +118,9 @@ def _row_choices(answer: Answer, row: Mapping[str, Any]) -> tuple[str, ...]:
 def _answer(answer: Answer, row: Mapping[str, Any], choices: tuple[str, ...]) -> str:
     value = _column(row, answer.column)
     if answer.keys_from is not None:
-        keys = _column(row, answer.keys_from)
+        keys = _texts(row, answer.keys_from)
         if value not in keys:
-            raise RowError(f"answer {value!r} is none of the keys {keys}", column=answer.column)
+            raise RowError(f"answer {value!r} is none of the keys {list(keys)}", column=answer.column)
         return choices[keys.index(value)]
     if answer.choices_from is not None and isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(choices):

@@ -47,7 +47,7 @@ class Store:
     def put_tree(self, directory: Path) -> str:
         """Store a copy of every file below `directory`; the digest of its manifest.
 
-        Files are hard-linked where the file system allows it: a written model is never changed in place.
+        Copies, not links: whoever owns `directory` may change its files in place later.
         """
         manifest = tree_manifest(directory)
         text = canonical_json(manifest).encode()
@@ -57,10 +57,7 @@ class Store:
             for name in manifest:
                 target = temporary / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(directory / name, target)
-                except OSError:
-                    shutil.copyfile(directory / name, target)
+                shutil.copyfile(directory / name, target)
             (temporary / MANIFEST).write_bytes(text)
         return digest
 

@@ -1,0 +1,71 @@
+# Two commands matter: `make demo` runs the main job, `make test` passes the tests. Each installs what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+FLAN_HOME ?= $(CURDIR)/.flan
+export FLAN_HOME
+# uv does not read pip's settings; a folder of local wheels serves both.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# `make test FLAN_DATA=…` and `make demo DATA=…` take a folder of real datasets.
+ifdef FLAN_DATA
+export FLAN_DATA := $(abspath $(FLAN_DATA))
+endif
+DEMO_FLAGS := $(if $(DATA),--data $(abspath $(DATA)),) $(if $(BASE),--base $(BASE),)
+
+.PHONY: help install demo up test test-full check format browser constraints clean
+
+help:
+	@echo "make demo        run the main job on this machine: tune, evaluate, serve, ask (DATA=folder BASE=model)"
+	@echo "make up          start the platform: PostgreSQL, Redis, API, worker"
+	@echo "make test        checks and tests, within 15 minutes on two cores"
+	@echo "make test-full   every test, within 80 minutes"
+	@echo "make check       ruff, mypy, import contracts"
+	@echo "make browser     install Chromium for the browser tests (apt, as root)"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/flan demo $(DEMO_FLAGS)
+
+up: $(INSTALLED)
+	$(BIN)/flan up
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+browser:
+	apt-get update --quiet --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium
+
+constraints: $(INSTALLED)
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python $(BIN)/python --no-header --no-annotate -o - \
+	  | sed 's/^torch==.*/torch==2.13.0/' > constraints.new
+	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.new
+	(echo "# Every version the project is tested with. Regenerate: make constraints"; cat constraints.new) > constraints.txt
+	@rm constraints.new
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""Metrics: what a model does on tasks, with spread, n and intervals."""

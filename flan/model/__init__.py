@@ -1,0 +1,1 @@
+"""The one forward pass: shared by training, evaluation and serving."""

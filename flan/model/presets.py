@@ -1,0 +1,122 @@
+"""Models from scratch: small networks whose weights are a pure function of (preset, tokenizer, seed).
+
+`preset:nano` is a Llama, `preset:nano-t5` a T5: large enough to learn classification from a few hundred
+thousand tokens, small enough for two cores. Their tokenizer is trained here too, on training rows only.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from flan.errors import NotFound
+
+PAD, END, START = "<pad>", "</s>", "<s>"
+"""Ids 0, 1, 2, in this order: T5 starts its decoder with id 0."""
+PRESET_VOCABULARY = 4_096
+PRESET_CONTEXT = 4_096
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = PRESET_VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most `vocab_size` entries, fitted to `texts`: equal texts, equal tokenizer.
+
+    Every string can be written and read back unchanged: all 256 bytes are in it. A special token spelled
+    out in a text is text, so a row can neither end a target nor hide one.
+    """
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END, START],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer=trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=END,
+        bos_token=START,
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+    )
+
+
+def from_preset(preset: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+    """The untrained network `preset` for `tokenizer`, in fp32 on the CPU. Raises NotFound.
+
+    The same arguments give the same bits; the global random state is left as it was.
+    """
+    if preset not in PRESETS:
+        raise NotFound(f"no preset {preset!r}", hint=f"there are {', '.join(PRESETS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PRESETS[preset](tokenizer)
+    return network.eval()
+
+
+def _nano(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    return LlamaForCausalLM(llama_config(tokenizer, hidden=192, layers=4, heads=6, context=PRESET_CONTEXT))
+
+
+def _nano_t5(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    return T5ForConditionalGeneration(t5_config(tokenizer, hidden=192, layers=3, heads=6))
+
+
+PRESETS: Mapping[str, Callable[[PreTrainedTokenizerFast], PreTrainedModel]] = {
+    "preset:nano": _nano,
+    "preset:nano-t5": _nano_t5,
+}
+"""Name → network. nano: 2.6M parameters, nano-t5: 3.9M, both with the full vocabulary of 4,096."""
+
+
+def llama_config(
+    tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int, heads: int, context: int
+) -> LlamaConfig:
+    """A Llama with tied embeddings; its feed-forward is 8/3 of `hidden`, as in Touvron et al. 2023."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=8 * hidden // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        attn_implementation="sdpa",
+    )
+
+
+def t5_config(tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int, heads: int) -> T5Config:
+    """A T5 with `layers` in the encoder and as many in the decoder, without dropout.
+
+    Tied embeddings: their logits are scaled to deviation 1 at the start; untied ones begin at about 14.
+    """
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=hidden,
+        d_kv=hidden // heads,
+        d_ff=8 * hidden // 3,
+        num_layers=layers,
+        num_decoder_layers=layers,
+        num_heads=heads,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )

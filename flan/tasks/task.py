@@ -158,7 +158,10 @@ def load_task(path: Path) -> Task:
 
 def load_collection(collection: Collection) -> dict[str, Task]:
     """Every task of a collection that comes with the platform, by name, in name order."""
-    folder = "collection" if collection == "flan" else "synthetic"
-    root = Path(str(resources.files("flan.tasks"))) / folder
-    tasks = [load_task(path) for path in root.glob("*/*.yaml")]
+    tasks = [load_task(path) for path in collection_folder(collection).glob("*/*.yaml")]
     return {task.name: task for task in sorted(tasks, key=lambda task: task.name)}
+
+
+def collection_folder(collection: Collection) -> Path:
+    """Where a collection lies: taxonomy.yaml, and a folder of tasks for each cluster."""
+    return Path(str(resources.files("flan.tasks"))) / ("collection" if collection == "flan" else "synthetic")

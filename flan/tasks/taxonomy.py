@@ -1,0 +1,165 @@
+"""Which tasks are kin: clusters, which of them are adjacent, and which tasks were made from the same texts.
+
+From it follow the two answers on which a zero-shot claim rests: which tasks a mixture must leave out
+(`excluded`), and whether a model has seen anything akin to a task (`verdict`). Source of the rules: Wei et
+al. 2022, 2.2, and the released code's inter-cluster splits.
+"""
+
+import difflib
+from collections import abc
+from collections.abc import Iterable, Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from flan.card import Lineage
+from flan.errors import InvalidDocument, NotFound, Problem
+from flan.spec import Document, HoldOut, Name, parse
+from flan.tasks.task import Collection, Task, collection_folder, parse_yaml
+
+TAXONOMY_FILE = "taxonomy.yaml"
+Verdict = Literal["proven", "violated", "unknown"]
+"""Of the claim that a model never saw anything akin to a task."""
+
+
+class SharedSource(Document):
+    """Tasks `a` and `b` were made from the same texts: who trained on one has read parts of the other."""
+
+    a: Name
+    b: Name
+    why: str = Field(min_length=1)
+
+
+class Taxonomy(Document):
+    """The clusters of a collection.
+
+    Adjacency goes both ways however it is written; `neighbours` holds it complete. `lineage` names what
+    the cluster rule does not catch. It never changes what is trained on (the paper's rule does not know
+    it), but a verdict counts it.
+    """
+
+    clusters: dict[Name, str] = Field(min_length=1)
+    """Cluster → display name."""
+    adjacency: dict[Name, tuple[Name, ...]] = {}
+    lineage: tuple[SharedSource, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for cluster, neighbours in self.adjacency.items():
+            for name in (cluster, *neighbours):
+                if name not in self.clusters:
+                    raise ValueError(
+                        f"adjacency names {name!r}, which is none of the clusters{_near(name, self.clusters)}"
+                    )
+            if cluster in neighbours:
+                raise ValueError(f"{cluster!r} cannot be adjacent to itself")
+        for edge in self.lineage:
+            if edge.a == edge.b:
+                raise ValueError(f"lineage joins {edge.a!r} with itself")
+        return self
+
+    @property
+    def neighbours(self) -> dict[str, tuple[str, ...]]:
+        """Cluster → every adjacent cluster, in both directions, for the clusters that have one."""
+        pairs = {(a, b) for a, many in self.adjacency.items() for b in many}
+        pairs |= {(b, a) for a, b in pairs}
+        return {a: tuple(sorted(b for c, b in pairs if c == a)) for a in sorted({a for a, _ in pairs})}
+
+    def sharing_sources_with(self, task: str) -> frozenset[str]:
+        """The tasks made from texts that `task` was made from too."""
+        return frozenset(
+            other
+            for edge in self.lineage
+            for one, other in ((edge.a, edge.b), (edge.b, edge.a))
+            if one == task
+        )
+
+
+def load_taxonomy(collection: Collection) -> Taxonomy:
+    """The taxonomy of a collection that comes with the platform."""
+    path = collection_folder(collection) / TAXONOMY_FILE
+    if not path.is_file():
+        raise NotFound(f"no file {path}")
+    return parse(Taxonomy, parse_yaml(path.read_text()))
+
+
+def relatives(task: Task, tasks: Iterable[Task]) -> frozenset[str]:
+    """Names of the other tasks of `task`'s family, among `tasks`."""
+    if task.family is None:
+        return frozenset()
+    return frozenset(other.name for other in tasks if other.family == task.family and other.name != task.name)
+
+
+def excluded(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> dict[str, str]:
+    """Task → why it is left out of training, in plain words, for those of `tasks` that are.
+
+    A held-out cluster goes whole, and so do its neighbours unless `hold_out.adjacent` is "ignore"; a held-out
+    task takes its family along. The first reason that applies is given.
+    Raises InvalidDocument naming every cluster and task of `hold_out` that does not exist.
+    """
+    _check_names(tasks, hold_out, taxonomy)
+    reasons: dict[str, str] = {}
+    for cluster in hold_out.clusters:
+        _add(reasons, tasks, f"held out: cluster {cluster}", {cluster})
+    for name in hold_out.tasks:
+        reasons.setdefault(name, "held out by name")
+        for relative in sorted(relatives(tasks[name], tasks.values())):
+            reasons.setdefault(relative, f"of the same family ({tasks[name].family}) as held-out {name}")
+    if hold_out.adjacent == "exclude":
+        for cluster in hold_out.clusters:
+            neighbours = set(taxonomy.neighbours.get(cluster, ()))
+            _add(reasons, tasks, f"adjacent to held-out cluster {cluster}", neighbours)
+    return reasons
+
+
+def verdict(
+    lineage: Lineage, task: str, cluster: str, taxonomy: Taxonomy, family: abc.Collection[str] = ()
+) -> Verdict:
+    """Whether a model of this `lineage` meets `task` for the first time.
+
+    violated: it was trained on the task, on its cluster, on a cluster adjacent to it (by the rules that were
+    in force at training time), on one of `family` (names of the task's `relatives`) or on a task made from
+    the same texts. unknown: nothing of that is on record, but neither is all that the weights have seen.
+    proven: the record is whole, and nothing akin is in it. A from-scratch base has seen nothing.
+    """
+    tasks_seen, clusters_seen = lineage.tasks_seen or (), lineage.clusters_seen or ()
+    akin = {task} | taxonomy.sharing_sources_with(task)
+    if any(seen in akin or seen in family for seen in tasks_seen):
+        return "violated"
+    if any(seen == cluster or _are_adjacent(seen, cluster, lineage.adjacency) for seen in clusters_seen):
+        return "violated"
+    return "unknown" if lineage.tasks_seen is None or lineage.clusters_seen is None else "proven"
+
+
+def _are_adjacent(a: str, b: str, adjacency: Mapping[str, tuple[str, ...]]) -> bool:
+    return b in adjacency.get(a, ()) or a in adjacency.get(b, ())
+
+
+def _add(reasons: dict[str, str], tasks: Mapping[str, Task], reason: str, clusters: set[str]) -> None:
+    for name, task in tasks.items():
+        if task.cluster in clusters:
+            reasons.setdefault(name, reason)
+
+
+def _check_names(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> None:
+    clusters = set(taxonomy.clusters) | {task.cluster for task in tasks.values()}
+    problems = _strangers("cluster", hold_out.clusters, clusters) + _strangers("task", hold_out.tasks, tasks)
+    if problems:
+        raise InvalidDocument(f"hold_out: {problems[0]['message']}", problems)
+
+
+def _strangers(what: str, names: tuple[str, ...], known: abc.Collection[str]) -> list[Problem]:
+    return [
+        {
+            "pointer": f"/mixture/hold_out/{what}s/{i}",
+            "code": f"unknown_{what}",
+            "message": f"there is no {what} {name!r}{_near(name, known)}",
+        }
+        for i, name in enumerate(names)
+        if name not in known
+    ]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

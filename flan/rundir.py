@@ -6,7 +6,7 @@
       wish.json      {"wish": "run" | "pause" | "cancel"}, replaced atomically by the supervisor
       token          the bearer token a serve rank accepts (mode 0600)
       events.jsonl   what happened: numbered lines, appended by rank 0 only
-      outcome.json   how it ended: Outcome, written by rank 0 last
+      outcome.json   how it ended: Outcome, written by rank 0 last, or by the first rank that failed
       logs/rank-0.log …   stdout and stderr of each rank
       model/ base/   exported models (tune); results.json samples.jsonl.gz (evaluate)
     checkpoints/     beside the attempts of a job, shared by them: run.json names the folder
@@ -84,7 +84,7 @@ class Event(Document):
 
 
 class Outcome(Document):
-    """How an attempt ended, as rank 0 saw it."""
+    """How an attempt ended, as its ranks saw it."""
 
     status: Literal["done", "stopped", "failed"]
     code: str | None = None
@@ -169,12 +169,12 @@ def read_wish(directory: Path) -> Wish:
 
 
 def write_outcome(directory: Path, outcome: Outcome) -> None:
-    """Say how it ended; the last thing rank 0 writes."""
+    """Say how it ended; the last thing a rank writes."""
     _write(directory / OUTCOME, outcome)
 
 
 def read_outcome(directory: Path) -> Outcome | None:
-    """How it ended; None when rank 0 could not say (it was killed)."""
+    """How it ended; None when no rank could say (they were killed)."""
     path = directory / OUTCOME
     return parse(Outcome, json.loads(path.read_text())) if path.exists() else None
 

@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from flan.errors import DiskFull, NotFound, StoreCorrupt
@@ -44,12 +45,12 @@ class Store:
             shutil.copyfile(path, temporary)
         return digest
 
-    def put_tree(self, directory: Path) -> str:
-        """Store a copy of every file below `directory`; the digest of its manifest.
+    def put_tree(self, directory: Path, *, only: Sequence[str] = ("*",), follow_links: bool = False) -> str:
+        """Store a copy of the files below `directory` whose name matches `only`; the digest of its manifest.
 
         Copies, not links: whoever owns `directory` may change its files in place later.
         """
-        manifest = tree_manifest(directory)
+        manifest = tree_manifest(directory, only=only, follow_links=follow_links)
         text = canonical_json(manifest).encode()
         digest = hashlib.sha256(text).hexdigest()
         with self._writing(digest) as temporary:
@@ -125,15 +126,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_manifest(directory: Path) -> dict[str, dict[str, str | int]]:
-    """Relative name → {"sha256", "size_bytes"} of every file below `directory`, in name order.
+def tree_manifest(
+    directory: Path, *, only: Sequence[str] = ("*",), follow_links: bool = False
+) -> dict[str, dict[str, str | int]]:
+    """Relative name → {"sha256", "size_bytes"} of the files below `directory`, in name order.
 
-    A manifest that is already there is left out: it describes the others. Symbolic links are refused.
+    `only`: glob patterns of the last part of the name.
+    A manifest that is already there is left out: it describes the others. Symbolic links are refused unless
+    they are to be followed (the hub's cache is made of them).
     """
     manifest: dict[str, dict[str, str | int]] = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.is_symlink():
+        if not path.is_dir() and not any(fnmatch(path.name, pattern) for pattern in only):
+            continue
+        if path.is_symlink() and not follow_links:
             raise StoreCorrupt(f"{name} is a symbolic link: an artifact holds files only")
         if path.is_file() and name != MANIFEST:
             manifest[name] = {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}

@@ -1,0 +1,161 @@
+"""Jobs without a server: the same specs, resolved against files, carried out in a folder.
+
+OUT/store/        artifacts
+OUT/run/          the run directory
+OUT/checkpoints/  checkpoints, found again by the next call
+"""
+
+import difflib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.progress import Progress, TaskID, TextColumn
+
+from flan import rundir
+from flan.card import ModelCard
+from flan.data.bases import import_base
+from flan.data.resolve import resolve
+from flan.data.rows import Places
+from flan.errors import FlanError, NotFound
+from flan.rundir import Event, Outcome, RunSettings
+from flan.spec import Spec
+from flan.store import Store
+from flan.tasks.task import Collection, Task, load_collection, load_task
+
+
+class RunFailed(FlanError):
+    """A run in a folder ended in an error."""
+
+    code, blame = "run_failed", "user"
+
+
+class LocalLibrary:
+    """What names mean on a machine without a server: collection tasks, YAML files, model directories."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def tasks(self, collection: Collection) -> Mapping[str, Task]:
+        """Every task of a collection."""
+        return load_collection(collection)
+
+    def task(self, reference: str) -> Task:
+        """The task in the YAML file `reference`."""
+        return find_task(reference, "flan")
+
+    def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
+        """Digest and card of a model directory, a hub model on this machine or a preset (no digest)."""
+        return import_base(reference, self._store)
+
+
+def prepare(spec: Spec, out: Path, data: Path | None) -> Path:
+    """Resolve `spec` and lay its run directory under `out`; the run directory.
+
+    Where checkpoints of the same spec lie already, the run goes on from the newest that verifies.
+    """
+    store = Store(out / "store")
+    resolved = resolve(spec, LocalLibrary(store), Places(data=data, store=store))
+    directory = out / "run"
+    settings = RunSettings(
+        attempt=_next_attempt(directory),
+        store=str(store.root.absolute()),
+        data=str(data.absolute()) if data else None,
+        checkpoints=str((out / "checkpoints").absolute()),
+        resume_from="latest",
+        ranks=spec.resources.ranks,
+        device=_device(spec),
+    )
+    (directory / rundir.OUTCOME).unlink(missing_ok=True)
+    (directory / rundir.EVENTS).unlink(missing_ok=True)
+    rundir.prepare(directory, resolved.spec, settings)
+    return directory
+
+
+def watch(directory: Path) -> Outcome:
+    """Run the ranks of `directory` to their end, with a progress bar. Ctrl-C lets them write a checkpoint.
+
+    Raises RunFailed with what the ranks said, and the end of their log.
+    """
+    ranks = start_ranks(directory)
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
+        bar = progress.add_task("prepare", total=None, note="")
+        seen = 0
+        while True:
+            try:
+                is_over = ranks.wait(timeout=0.3) is not None
+            except subprocess.TimeoutExpired:
+                is_over = False
+            except KeyboardInterrupt:
+                rundir.write_wish(directory, "pause")
+                progress.update(bar, note="stopping: writing a checkpoint")
+                continue
+            for event in rundir.read_events(directory / rundir.EVENTS, after=seen):
+                seen = event.line
+                _show(progress, bar, event)
+            if is_over:
+                break
+    return _ending(directory, ranks.returncode)
+
+
+def find_task(name: str, collection: Collection) -> Task:
+    """A task of a collection, or the one in a YAML file. Raises NotFound with the nearest name."""
+    tasks = load_collection(collection)
+    if name in tasks:
+        return tasks[name]
+    if Path(name).suffix in (".yaml", ".yml", ".json"):
+        return load_task(Path(name))
+    near = difflib.get_close_matches(name, tasks, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "give a task of the collection or a YAML file"
+    raise NotFound(f"no task {name!r} in {collection}", hint=hint)
+
+
+def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
+    """Start the ranks of a run directory as one group: directly, or by torchrun when there are several."""
+    ranks = rundir.read_settings(directory).ranks
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "flan", "run", str(directory)]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    if rundir.read_settings(directory).device == "cpu":
+        environment["DS_ACCELERATOR"] = "cpu"
+    with (directory / "logs" / "rank-0.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def _show(progress: Progress, bar: TaskID, event: Event) -> None:
+    data = event.data
+    if event.type == "stage.changed":
+        progress.update(bar, description=data["stage"])
+    elif event.type == "progress" and "total" in data:
+        progress.update(bar, completed=data["done"], total=data["total"], note=str(data.get("note", "")))
+    elif event.type == "warning":
+        progress.console.print(f"warning: {data['message']}")
+
+
+def _ending(directory: Path, returncode: int) -> Outcome:
+    outcome = rundir.read_outcome(directory)
+    if outcome is not None and outcome.status != "failed":
+        return outcome
+    log = directory / "logs" / "rank-0.log"
+    excerpt = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+    said = outcome or Outcome(status="failed", message=f"the ranks ended with status {returncode}")
+    raise RunFailed(f"{said.code or 'rank_lost'}: {said.message}\n{excerpt}", hint=said.hint or f"see {log}")
+
+
+def _next_attempt(directory: Path) -> int:
+    if not (directory / rundir.RUN).exists():
+        return 1
+    return rundir.read_settings(directory).attempt + 1
+
+
+def _device(spec: Spec) -> str:
+    if spec.resources.device != "auto":
+        return spec.resources.device
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

@@ -7,6 +7,7 @@ OUT/checkpoints/  checkpoints, found again by the next call
 
 import difflib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -80,23 +81,13 @@ def watch(directory: Path) -> Outcome:
     Raises RunFailed with what the ranks said, and the end of their log.
     """
     ranks = start_ranks(directory)
-    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
-        bar = progress.add_task("prepare", total=None, note="")
-        seen = 0
-        while True:
-            try:
-                is_over = ranks.wait(timeout=0.3) is not None
-            except subprocess.TimeoutExpired:
-                is_over = False
-            except KeyboardInterrupt:
-                rundir.write_wish(directory, "pause")
-                progress.update(bar, note="stopping: writing a checkpoint")
-                continue
-            for event in rundir.read_events(directory / rundir.EVENTS, after=seen):
-                seen = event.line
-                _show(progress, bar, event)
-            if is_over:
-                break
+    try:
+        with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
+            _follow(directory, ranks, progress)
+    finally:
+        if ranks.poll() is None:
+            os.killpg(ranks.pid, signal.SIGKILL)
+            ranks.wait()
     return _ending(directory, ranks.returncode)
 
 
@@ -113,7 +104,7 @@ def find_task(name: str, collection: Collection) -> Task:
 
 
 def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
-    """Start the ranks of a run directory as one group: directly, or by torchrun when there are several."""
+    """Start the ranks of a run directory in a session of their own: directly, or by torchrun when there are several."""
     ranks = rundir.read_settings(directory).ranks
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "flan", "run", str(directory)]
@@ -126,15 +117,35 @@ def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
     if rundir.read_settings(directory).device == "cpu":
         environment["DS_ACCELERATOR"] = "cpu"
     with (directory / "logs" / "rank-0.log").open("ab") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _follow(directory: Path, ranks: subprocess.Popen[bytes], progress: Progress) -> None:
+    bar = progress.add_task("prepare", total=None, note="")
+    seen, is_over = 0, False
+    while not is_over:
+        try:
+            is_over = ranks.wait(timeout=0.3) is not None
+        except subprocess.TimeoutExpired:
+            is_over = False
+        except KeyboardInterrupt:
+            rundir.write_wish(directory, "pause")
+            progress.update(bar, note="stopping: writing a checkpoint")
+        for event in rundir.read_events(directory / rundir.EVENTS, after=seen):
+            seen = event.line
+            _show(progress, bar, event)
 
 
 def _show(progress: Progress, bar: TaskID, event: Event) -> None:
     data = event.data
     if event.type == "stage.changed":
         progress.update(bar, description=data["stage"])
-    elif event.type == "progress" and "total" in data:
-        progress.update(bar, completed=data["done"], total=data["total"], note=str(data.get("note", "")))
+    elif event.type == "progress":
+        done, total = data.get("step", data.get("done")), data.get("total_steps", data.get("total"))
+        note = f"loss {data['loss']:.3f}" if "loss" in data else str(data.get("what", ""))
+        progress.update(bar, completed=done, total=total, note=note)
     elif event.type == "warning":
         progress.console.print(f"warning: {data['message']}")
 

@@ -1,0 +1,126 @@
+"""What Linux offers for process trees that die whole.
+
+A child asks to die with its parent; a supervisor adopts the orphans of its ranks; every process of a run
+carries the mark of its attempt in its environment, so that whatever escaped can be found and killed.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+MARK = "FLAN_RUN_MARK"
+"""Environment variable that every process below a supervisor inherits."""
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(sig: signal.Signals = signal.SIGKILL, *, parent: int | None = None) -> None:
+    """Have the kernel send `sig` to this process when its parent ends.
+
+    "Parent" is the thread that started us. It may already be gone: then we end here; `parent` is the pid
+    that it must have (None = anything but init).
+    """
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent if parent is not None else os.getppid() == 1 != os.getpid():
+        os.kill(os.getpid(), sig)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of any descendant whose own parent ends."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def child_of(parent: int) -> Callable[[], None]:
+    """A `preexec_fn` that ties the child to `parent`. Only for a parent with a single thread."""
+    return lambda: die_with_parent(signal.SIGKILL, parent=parent)
+
+
+def identity(pid: int | None = None) -> str:
+    """Names one process for ever: boot, pid namespace, pid, start time.
+
+    A pid alone is used again after a reboot, or after 32,768 other processes.
+    """
+    process = pid or os.getpid()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    return f"{boot}/{namespace}/{process}/{_started(process)}"
+
+
+def is_surely_dead(owner: str) -> bool:
+    """Whether the process called `owner` has certainly ended. False also when we cannot know from here."""
+    boot, namespace, pid, started = owner.split("/")
+    here_boot, here_namespace, *_ = identity().split("/")
+    if boot != here_boot:
+        return True  # only ever asked about our own node: it has been restarted
+    if namespace != here_namespace:
+        return False
+    try:
+        return _started(int(pid)) != int(started) or _is_zombie(int(pid))
+    except ProcessLookupError:
+        return True
+
+
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """Every process but us that carries `mark`. A process that wiped its environment is not found."""
+    needle = f"{MARK}={mark}".encode()
+    for process in psutil.process_iter():
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        except OSError:  # gone, or another user's
+            continue
+        if process.pid != os.getpid() and needle in environment.split(b"\0"):
+            yield process
+
+
+def kill_marked(mark: str, *, patience_s: float = 10) -> None:
+    """Kill every process that carries `mark`, and see them gone. Raises TimeoutError."""
+    kill_all(lambda: list(marked(mark)), patience_s=patience_s)
+
+
+def kill_all(alive: Callable[[], list[psutil.Process]], *, patience_s: float) -> None:
+    """SIGKILL what `alive` finds until it finds nothing: a dying tree may still fork. Raises TimeoutError."""
+    deadline = time.monotonic() + patience_s
+    while processes := [process for process in alive() if not _has_ended(process)]:
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"pids {[process.pid for process in processes]} survive SIGKILL")
+        psutil.wait_procs(processes, timeout=0.2)
+
+
+def require_linux() -> None:
+    """Stop at once where process trees cannot be guarded."""
+    if sys.platform != "linux":
+        sys.exit("flan workers need Linux: process trees are tied together with prctl and /proc")
+
+
+def _started(pid: int) -> int:
+    """Start time of a process, in clock ticks since boot. Raises ProcessLookupError."""
+    try:
+        # The second field, the command, may hold spaces and brackets: count from the last bracket.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessLookupError(pid) from error
+    return int(fields[19])
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+    except psutil.NoSuchProcess:
+        return True

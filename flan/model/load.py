@@ -19,11 +19,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from flan.card import CARD_FILE, Contract, Lineage, ModelCard, read_card
 from flan.data.bases import UnsafeWeights
 from flan.data.tokens import make_contract
 from flan.errors import FlanError, NotFound
+
+# Bars of every weight file would bury what a rank has to say in its log.
+disable_progress_bar()
 
 Architecture = Literal["decoder", "encoder_decoder"]
 RELATIVE_ENCODER_DECODERS = ("t5", "mt5")
@@ -65,7 +69,7 @@ def load_model(
     _check_weights(directory)
     config = _pretrained(AutoConfig, directory)
     tokenizer = _pretrained(AutoTokenizer, directory)
-    contract = make_contract(tokenizer, architecture_of(config))
+    contract = contract_of(config, tokenizer)
     network = _load_network(directory, config, dtype).to(device).eval()
     check_usable(network, tokenizer)
     if (directory / CARD_FILE).is_file():
@@ -91,6 +95,12 @@ def make_card(name: str, network: PreTrainedModel, contract: Contract, lineage: 
 def architecture_of(config: PreTrainedConfig) -> Architecture:
     """Which of our two packings fits the network."""
     return "encoder_decoder" if config.is_encoder_decoder else "decoder"
+
+
+def contract_of(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> Contract:
+    """The render contract of a network of this configuration with this tokenizer."""
+    start = config.decoder_start_token_id if config.is_encoder_decoder else None
+    return make_contract(tokenizer, architecture_of(config), decoder_start_id=start)
 
 
 def context_length(config: PreTrainedConfig) -> int:

@@ -19,8 +19,8 @@ from transformers import (
 
 from flan.errors import NotFound
 
-PAD, END, START = "<pad>", "</s>", "<s>"
-"""Ids 0, 1, 2, in this order: T5 starts its decoder with id 0."""
+PAD, END = "<pad>", "</s>"
+"""Ids 0 and 1: T5 starts its decoder with padding; a decoder starts with the text itself."""
 PRESET_VOCABULARY = 4_096
 PRESET_CONTEXT = 4_096
 
@@ -36,7 +36,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = PRESET_VOCABULARY) -
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, END, START],
+        special_tokens=[PAD, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -45,7 +45,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = PRESET_VOCABULARY) -
         tokenizer_object=core,
         pad_token=PAD,
         eos_token=END,
-        bos_token=START,
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
     )
@@ -94,7 +93,7 @@ def llama_config(
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
+        bos_token_id=None,
         attn_implementation="sdpa",
     )
 

@@ -15,8 +15,7 @@ from transformers import (
 )
 
 from flan.card import Lineage
-from flan.data.tokens import make_contract
-from flan.model.load import Architecture, Model, make_card
+from flan.model.load import Architecture, Model, contract_of, make_card
 from flan.model.presets import llama_config, t5_config, train_tokenizer
 
 TINY_VOCABULARY = 384
@@ -33,7 +32,7 @@ SENTENCES = (
 
 @lru_cache
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 384 entries; <pad> 0, </s> 1, <s> 2."""
+    """A byte-level BPE of 384 entries; <pad> 0, </s> 1."""
     return train_tokenizer(SENTENCES * 4, vocab_size=TINY_VOCABULARY)
 
 
@@ -52,7 +51,7 @@ def tiny_model(architecture: Architecture = "decoder", seed: int = 0) -> Model:
     """A tiny model with its tokenizer and card; it has seen no task."""
     network, tokenizer = tiny_network(architecture, seed), tiny_tokenizer()
     nothing = Lineage(base="preset:tiny", tasks_seen=(), clusters_seen=())
-    contract = make_contract(tokenizer, architecture)
+    contract = contract_of(network.config, tokenizer)
     return Model(
         network, tokenizer, make_card(f"tiny-{architecture.replace('_', '-')}", network, contract, nothing)
     )

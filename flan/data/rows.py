@@ -1,0 +1,211 @@
+"""Rows of a task, by number: from the hub layout, from an uploaded artifact, or made by a pure function.
+
+    <data>/hub/<folder>/meta.json           columns, with the names of class labels
+    <data>/hub/<folder>/<file>.jsonl.gz     one JSON object a line; or <file>.jsonl
+
+Whatever they come from, rows are kept as JSON lines in memory and parsed when asked for. Class labels come
+out as their names, never as numbers: mirrors of one dataset number them differently.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flan.data.formats import Fault, decode_row, encode_row, read_rows
+from flan.errors import FlanError
+from flan.spec import canonical_json
+from flan.store import Store
+from flan.tasks.synthetic import generate
+from flan.tasks.task import DatasetSource, HubSource, SyntheticSource, Task
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LABELS = "ClassLabel"
+
+
+class Places(NamedTuple):
+    """Where rows can be found on this machine."""
+
+    data: Path | None
+    """FLAN_DATA: the folder that holds `hub/`."""
+    store: Store | None
+    """Artifacts: uploaded rows, task documents, models."""
+
+
+class MissingRows(FlanError):
+    """The rows of a task are not on this machine."""
+
+    code, blame = "missing_rows", "user"
+
+
+class MissingSplit(FlanError):
+    """A task has no split of that name."""
+
+    code, blame = "missing_split", "user"
+
+
+class UnreadableRow(FlanError):
+    """A file of rows is broken at a known place."""
+
+    code, blame = "row_unreadable", "user"
+
+
+class EmptyDataset(FlanError):
+    """A file of rows has none."""
+
+    code, blame = "empty_dataset", "user"
+
+
+class Rows:
+    """Rows of one split, by number from 0. Raises UnreadableRow where a line is broken."""
+
+    def __init__(
+        self, lines: bytes, origin: str, digest: str, columns: Mapping[str, Any] | None = None
+    ) -> None:
+        newlines = np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n"))
+        starts = np.concatenate([[0], newlines + 1])
+        ends = np.concatenate([newlines, [len(lines)]])
+        is_blank = np.array([not lines[a:b].strip() for a, b in zip(starts, ends, strict=True)], dtype=bool)
+        self._lines = lines
+        self._numbers = np.flatnonzero(~is_blank)
+        self._starts, self._ends = starts[self._numbers], ends[self._numbers]
+        self._columns = _with_labels(columns or {})
+        self.origin = origin
+        """Where they come from, for messages."""
+        self.digest = digest
+        """sha256 of what decides the rows: equal digests, equal rows."""
+        if len(self) == 0:
+            raise EmptyDataset(f"{origin} has no row")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)} in {self.origin}")
+        text = self._lines[self._starts[index] : self._ends[index]]
+        row = decode_row(text.rstrip(b"\r"), int(self._numbers[index]) + 1)
+        if isinstance(row, Fault):
+            raise unreadable(self.origin, row)
+        return {name: _named(value, self._columns.get(name), name) for name, value in row.items()}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+
+def open_rows(task: Task, split: str, places: Places) -> Rows:
+    """The rows of one split. Raises MissingSplit, MissingRows, UnreadableRow, EmptyDataset, StoreCorrupt."""
+    source = task.source
+    if split not in source.splits:
+        raise MissingSplit(
+            f"task {task.name} has no split {split!r}",
+            hint=f"it has {sorted(source.splits)}",
+            task=task.name,
+            split=split,
+        )
+    if isinstance(source, HubSource):
+        return _hub_rows(task.name, source, split, places)
+    if isinstance(source, DatasetSource):
+        return _stored_rows(task.name, source, split, places)
+    return _synthetic_rows(source, split)
+
+
+def rows_digest(task: Task, split: str, places: Places) -> str:
+    """Digest of the rows of one split; raises as open_rows does."""
+    return open_rows(task, split, places).digest
+
+
+def unreadable(origin: str, fault: Fault) -> UnreadableRow:
+    """`fault` as an error that names the file, the line and the column."""
+    column = f", column {fault.column}" if fault.column else ""
+    return UnreadableRow(
+        f"{origin}, line {fault.line}{column}: {fault.message}", line=fault.line, column=fault.column
+    )
+
+
+def _hub_rows(task: str, source: HubSource, split: str, places: Places) -> Rows:
+    name = source.splits[split]
+    if not _FILE_NAME.fullmatch(name):
+        # Task documents come from anyone: a split file must not lead out of its folder.
+        raise MissingSplit(f"{name!r} is not the name of a split file", task=task, split=split)
+    hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task}"
+    if places.data is None:
+        raise MissingRows(f"no rows for {task}: no data folder is set", hint=hint, task=task)
+    folder = places.data / "hub" / (source.folder or task)
+    path = next((path for path in _split_files(folder, name) if path.is_file()), None)
+    if path is None:
+        raise MissingRows(f"no rows for {task}: no {name}.jsonl.gz in {folder}", hint=hint, task=task)
+    meta = folder / "meta.json"
+    columns = json.loads(meta.read_text()).get("columns", {}) if meta.is_file() else {}
+    lines = _read_lines(path)
+    digest = hashlib.sha256(canonical_json(_with_labels(columns)).encode() + b"\n" + lines).hexdigest()
+    return Rows(lines, str(path), digest, columns)
+
+
+def _split_files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.jsonl.gz", folder / f"{name}.jsonl"
+
+
+def _read_lines(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableRow(f"{path} is not a whole gzip file: {error}", hint="fetch it again") from error
+
+
+def _stored_rows(task: str, source: DatasetSource, split: str, places: Places) -> Rows:
+    if places.store is None:
+        raise MissingRows(f"no rows for {task}: there is no artifact store", task=task)
+    digest = source.splits[split]
+    origin = f"dataset {source.name} ({split})"
+    data = places.store.read_bytes(digest)
+    if source.format != "jsonl":
+        data = b"\n".join(_encoded(places.store.path(digest), source, origin))
+    return Rows(data.removeprefix(b"\xef\xbb\xbf"), origin, digest)
+
+
+def _encoded(path: Path, source: DatasetSource, origin: str) -> Iterator[bytes]:
+    for _, row in read_rows(path, source.format):
+        if isinstance(row, Fault):
+            raise unreadable(origin, row)
+        yield encode_row(row)
+
+
+def _synthetic_rows(source: SyntheticSource, split: str) -> Rows:
+    made = (generate(source.generator, split, i) for i in range(source.splits[split]))
+    lines = b"\n".join(encode_row(row) for row in made)
+    return Rows(lines, f"generator {source.generator} ({split})", hashlib.sha256(lines).hexdigest())
+
+
+def _with_labels(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that hold class labels somewhere; the others need no second look."""
+    return {name: column for name, column in columns.items() if _LABELS in canonical_json(column)}
+
+
+def _named(value: Any, column: Any, path: str) -> Any:
+    """`value` with the class labels in it as names. The hub's -1 (no label) becomes None."""
+    if column is None or value is None:
+        return value
+    if isinstance(column, dict) and set(column) == {_LABELS}:
+        names = column[_LABELS]
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, int) or not -1 <= value < len(names):
+            raise UnreadableRow(f"column {path!r} holds {value!r}, not one of {len(names)} class labels")
+        return names[value] if value >= 0 else None
+    if isinstance(column, dict) and isinstance(value, dict):
+        return {name: _named(part, column.get(name), f"{path}.{name}") for name, part in value.items()}
+    # A list column; a hub sequence of objects is stored as an object of lists.
+    if isinstance(value, list):
+        inner = column[0] if isinstance(column, list) else column
+        return [_named(part, inner, path) for part in value]
+    return value

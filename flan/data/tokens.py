@@ -1,0 +1,208 @@
+"""Rendered text → token ids, by the contract; the same functions for training, evaluation and serving.
+
+Special tokens come from the contract alone. Text is only ever text: a row that spells `</s>` does not end
+anything. Nothing here searches ids or text for where a target begins.
+"""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from flan.card import Contract
+from flan.errors import FlanError
+from flan.spec import canonical_json
+from flan.tasks.render import Instance, Rendered, longest_field, render
+from flan.tasks.task import Task
+from flan.tasks.template import Template
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+Ids = npt.NDArray[np.int32]
+
+
+class Tokens(NamedTuple):
+    """The ids of an example, everything included: prefix and separator in the input, end in the target."""
+
+    input_ids: Ids
+    target_ids: Ids
+
+
+class Fitted(NamedTuple):
+    """An example that fits."""
+
+    rendered: Rendered
+    tokens: Tokens
+    was_cut: bool
+    """Whether the long field had to be cut."""
+
+
+class UnusableTokenizer(FlanError):
+    """A tokenizer cannot serve a contract."""
+
+    code, blame = "tokenizer_unusable", "user"
+
+
+class TooLong(FlanError):
+    """An example does not fit into its lengths."""
+
+    blame = "user"
+
+
+class InputTooLong(TooLong):
+    """A prompt is longer than allowed even with its long field empty."""
+
+    code = "input_too_long"
+
+
+class TargetTooLong(TooLong):
+    """A target is longer than allowed; targets are never cut."""
+
+    code = "target_too_long"
+
+
+def make_contract(
+    tokenizer: "PreTrainedTokenizerFast",
+    architecture: Literal["decoder", "encoder_decoder"],
+    *,
+    decoder_start_id: int | None = None,
+) -> Contract:
+    """The render contract of a model with this tokenizer.
+
+    Decoder-only: the prefix is BOS where the tokenizer itself puts one. Encoder-decoder: the prefix is what
+    the decoder starts from, the model's own start id or else padding (T5).
+    Raises UnusableTokenizer.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UnusableTokenizer(
+            "the tokenizer has no EOS token: no answer could end", hint="set its eos_token and save it"
+        )
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise UnusableTokenizer("the tokenizer has no fast form (tokenizer.json)", hint="convert it first")
+    if architecture == "decoder":
+        prefix = _own_prefix(tokenizer)
+    else:
+        start = tokenizer.pad_token_id if decoder_start_id is None else decoder_start_id
+        if start is None:
+            raise UnusableTokenizer("nothing for the decoder to start from: no start id, no padding token")
+        prefix = (start,)
+    return Contract(
+        architecture=architecture,
+        tokenizer=tokenizer_digest(tokenizer),
+        prefix_ids=prefix,
+        separator_ids=(end,),
+        end_ids=(end,),
+    )
+
+
+def tokenizer_digest(tokenizer: "PreTrainedTokenizerFast") -> str:
+    """sha256 of the tokenizer's serialisation, without the settings a caller may leave behind."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return hashlib.sha256(canonical_json(state | {"truncation": None, "padding": None}).encode()).hexdigest()
+
+
+def encode(tokenizer: "PreTrainedTokenizerFast", contract: Contract, rendered: Rendered) -> Tokens:
+    """The ids of a rendered example."""
+    return Tokens(
+        encode_prompt(tokenizer, contract, rendered.input),
+        encode_target(tokenizer, contract, rendered.target),
+    )
+
+
+def encode_prompt(tokenizer: "PreTrainedTokenizerFast", contract: Contract, text: str) -> Ids:
+    """What the model reads before its first word of answer (encoder-decoder: what the encoder reads)."""
+    prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
+    return np.array([*prefix, *_text_ids(tokenizer, text), *contract.separator_ids], np.int32)
+
+
+def encode_target(tokenizer: "PreTrainedTokenizerFast", contract: Contract, text: str) -> Ids:
+    """What the model is to write for `text`: a target, or an option to be scored."""
+    return np.array([*_text_ids(tokenizer, text), *contract.end_ids], np.int32)
+
+
+def fit(
+    task: Task,
+    instance: Instance,
+    template: Template,
+    tokenizer: "PreTrainedTokenizerFast",
+    contract: Contract,
+    input_length: int,
+    *,
+    target_length: int | None = None,
+    options_in_prompt: bool = True,
+) -> Fitted:
+    """The example, its long field cut at the end where the input would exceed `input_length` tokens.
+
+    Question, options and target stay whole: the target is that of the uncut row, even where it shows the
+    field that was cut. Raises InputTooLong, and TargetTooLong where `target_length` is given.
+    """
+    rendered = render(instance, template, options_in_prompt=options_in_prompt)
+    target_ids = encode_target(tokenizer, contract, rendered.target)
+    if target_length is not None and len(target_ids) > target_length:
+        raise TargetTooLong(
+            f"a target of {task.name} has {len(target_ids)} tokens, target_length is {target_length}",
+            hint="raise target_length: a target is never cut",
+            task=task.name, length=len(target_ids), limit=target_length,
+        )  # fmt: skip
+    input_ids = encode_prompt(tokenizer, contract, rendered.input)
+    if len(input_ids) <= input_length:
+        return Fitted(rendered, Tokens(input_ids, target_ids), False)
+    field = longest_field(task, instance, template)
+
+    def cut_to(num_chars: int) -> tuple[Rendered, Ids]:
+        assert field is not None
+        shorter = instance.fields | {field: instance.fields[field][:num_chars]}
+        cut = render(instance._replace(fields=shorter), template, options_in_prompt=options_in_prompt)
+        return rendered._replace(input=cut.input), encode_prompt(tokenizer, contract, cut.input)
+
+    best = cut_to(0) if field is not None else (rendered, input_ids)
+    if field is None or len(best[1]) > input_length:
+        raise InputTooLong(
+            f"a prompt of {task.name} has {len(best[1])} tokens without its long field, "
+            f"input_length is {input_length}",
+            hint="raise input_length, or shorten the template",
+            task=task.name, length=len(best[1]), limit=input_length,
+        )  # fmt: skip
+    fits, fails, num_failing = 0, len(instance.fields[field]), len(input_ids)
+    # Interpolation finds the place in three or four steps where halving takes a dozen.
+    while fails - fits > 1 and len(best[1]) < input_length:
+        share = (input_length - len(best[1])) / (num_failing - len(best[1]))
+        num_chars = min(fails - 1, max(fits + 1, fits + int(share * (fails - fits))))
+        candidate = cut_to(num_chars)
+        if len(candidate[1]) <= input_length:
+            fits, best = num_chars, candidate
+        else:
+            fails, num_failing = num_chars, len(candidate[1])
+    return Fitted(best[0], Tokens(best[1], target_ids), True)
+
+
+def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
+    bos = tokenizer.bos_token_id
+    is_added = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
+    return (bos,) if is_added else ()
+
+
+def _text_ids(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
+    return _bare(tokenizer).encode(text, add_special_tokens=False).ids
+
+
+# Tokenizer → a copy without padding, truncation and special tokens. A copy, because those are settings of
+# the shared object: another thread that changes them while this one encodes is an error in the Rust code.
+_BARE: "WeakKeyDictionary[PreTrainedTokenizerFast, Tokenizer]" = WeakKeyDictionary()
+
+
+def _bare(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
+    bare = _BARE.get(tokenizer)
+    if bare is None:
+        bare = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+        bare.no_padding()
+        bare.no_truncation()
+        bare.encode_special_tokens = True
+        _BARE[tokenizer] = bare
+    return bare

@@ -98,7 +98,10 @@ def _check_reload(network: PreTrainedModel, reloaded: Model) -> None:
     finally:
         network.train(was_training)
     if not equal:
-        raise BadWeights("the model that was read back answers the probe otherwise")
+        raise BadWeights(
+            "the model that was read back answers the probe otherwise",
+            hint="network.to(bfloat16) rounds rotary frequencies too: choose the type when loading",
+        )
 
 
 @torch.inference_mode()

@@ -137,18 +137,15 @@ def check_usable(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -
 
 def _load_network(directory: Path, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    try:
-        network, report = _pretrained(
-            auto_class,
-            directory,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
-    except ValueError as error:
-        raise UnsupportedModel(f"{directory}: {error}") from error
+    network, report = _pretrained(
+        auto_class,
+        directory,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        attn_implementation="sdpa",
+        output_loading_info=True,
+    )
     # transformers fills what a file lacks with random numbers and goes on.
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:
@@ -160,7 +157,14 @@ def _load_network(directory: Path, config: PreTrainedConfig, dtype: torch.dtype)
 
 def _pretrained(auto_class: Any, directory: Path, **options: Any) -> Any:
     # The one call site: every file of a stranger's model passes here.
-    return auto_class.from_pretrained(directory, trust_remote_code=False, local_files_only=True, **options)
+    try:
+        return auto_class.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True, **options
+        )
+    except (ValueError, OSError) as error:
+        raise UnsupportedModel(
+            f"{directory} does not load: {error}", hint="code that comes with a model is never run here"
+        ) from error
 
 
 def _check_weights(directory: Path) -> None:

@@ -120,7 +120,10 @@ class OpenPacks:
         )
 
     def _has_room(self, used: Lengths, size: Lengths) -> bool:
-        return all(a + b <= limit for a, b, limit in zip(used, size, self._lengths, strict=True))
+        return (
+            used.input + size.input <= self._lengths.input
+            and used.target + size.target <= self._lengths.target
+        )
 
     def _fill(self, pack: Pack) -> int:
         return sum(pack.used)

@@ -1,0 +1,170 @@
+"""What a resolved job will do, in figures, before it does it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flan.card import ModelCard
+from flan.data.mixture import mixing_rates, usable_templates
+from flan.errors import FlanError
+from flan.spec import Document, EvaluateSpec, ServeSpec, Spec, TuneSpec
+from flan.tasks.task import Task
+
+
+class ContextTooShort(FlanError):
+    """The lengths asked for exceed what the model can read at once."""
+
+    code, blame = "context_too_short", "user"
+
+
+class PlannedTask(Document):
+    """A task that will be read."""
+
+    name: str
+    cluster: str
+    num_rows: int
+    """Rows of the split that is read."""
+    num_used: int
+    """Of these, how many the cap or limit leaves: a seeded sample."""
+    num_templates: int
+    rate: float | None = None
+    """Probability that a training example comes from this task."""
+
+
+class Plan(Document):
+    """The plan of a job. Sizes are estimates, everything else is exact."""
+
+    kind: Literal["tune", "evaluate", "serve"]
+    tasks: tuple[PlannedTask, ...] = ()
+    cluster_rates: dict[str, float] = {}
+    """Cluster → probability that a training example comes from it."""
+    excluded: dict[str, str] = {}
+    """Task → why it is left out."""
+    steps: int | None = None
+    pack_length: int | None = None
+    packs_per_step: int | None = None
+    token_slots_per_step: int | None = None
+    token_slots: int | None = None
+    """Of the whole job, padding included."""
+    disk_bytes: int | None = None
+    """Checkpoints and models together at most; None where the size of the model is not known yet."""
+    warnings: tuple[str, ...] = ()
+
+
+def make_plan(spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None) -> Plan:
+    """The plan of a resolved spec. Raises ContextTooShort."""
+    assert spec.pins is not None
+    if isinstance(spec, ServeSpec):
+        return Plan(kind="serve")
+    if isinstance(spec, EvaluateSpec):
+        _check_evaluate_context(spec, tasks, card)
+        return Plan(kind="evaluate", tasks=_evaluated(spec, tasks), excluded=spec.pins.excluded)
+    _check_context(card, spec.input_length, "target_length", spec.target_length, "/target_length")
+    planned = _trained(spec, tasks)
+    clusters = sorted({task.cluster for task in planned})
+    slots = spec.packs_per_step * spec.packed_length
+    return Plan(
+        kind="tune",
+        tasks=planned,
+        cluster_rates={
+            name: sum(task.rate or 0 for task in planned if task.cluster == name) for name in clusters
+        },
+        excluded=spec.pins.excluded,
+        steps=spec.steps,
+        pack_length=spec.packed_length,
+        packs_per_step=spec.packs_per_step,
+        token_slots_per_step=slots,
+        token_slots=slots * spec.steps,
+        disk_bytes=_disk_bytes(spec, card),
+        warnings=tuple(_warnings(spec, card)),
+    )
+
+
+def _trained(spec: TuneSpec, tasks: Mapping[str, Task]) -> tuple[PlannedTask, ...]:
+    assert spec.pins is not None
+    num_rows = {name: spec.pins.tasks[name].num_rows["train"] for name in spec.pins.train}
+    rates = mixing_rates(num_rows, spec.mixture)
+    return tuple(
+        PlannedTask(
+            name=name,
+            cluster=tasks[name].cluster,
+            num_rows=num_rows[name],
+            num_used=min(num_rows[name], spec.mixture.examples_cap),
+            num_templates=len(usable_templates(tasks[name], spec.mixture)),
+            rate=rates[name],
+        )
+        for name in spec.pins.train
+    )
+
+
+def _evaluated(spec: EvaluateSpec, tasks: Mapping[str, Task]) -> tuple[PlannedTask, ...]:
+    assert spec.pins is not None
+    num_rows = {name: pin.num_rows[spec.split] for name, pin in spec.pins.tasks.items()}
+    return tuple(
+        PlannedTask(
+            name=name,
+            cluster=task.cluster,
+            num_rows=num_rows[name],
+            num_used=min(num_rows[name], spec.limit or num_rows[name]),
+            num_templates=len(task.answer_templates[: spec.templates_per_task]),
+        )
+        for name, task in tasks.items()
+    )
+
+
+def _check_evaluate_context(spec: EvaluateSpec, tasks: Mapping[str, Task], card: ModelCard | None) -> None:
+    writes = spec.scoring == "generate" or (
+        spec.scoring == "auto" and any(not task.answer.has_choices for task in tasks.values())
+    )
+    num_new = spec.max_new_tokens if writes else 0
+    _check_context(card, spec.input_length, "max_new_tokens", num_new, "/input_length")
+
+
+def _check_context(card: ModelCard | None, num_input: int, name: str, num_target: int, pointer: str) -> None:
+    """A decoder reads input and target as one sequence; an encoder-decoder reads them apart."""
+    if card is None:
+        return
+    is_decoder = card.contract.architecture == "decoder"
+    needed = num_input + num_target if is_decoder else max(num_input, num_target)
+    if needed > card.context_length:
+        raise ContextTooShort(
+            f"input_length {num_input} with {name} {num_target} needs {needed} tokens; the context of "
+            f"{card.name} has {card.context_length}",
+            hint=f"lower input_length or {name}, or take a model with a longer context",
+            pointer=pointer,
+            needed=needed,
+            context_length=card.context_length,
+        )
+
+
+def _disk_bytes(spec: TuneSpec, card: ModelCard | None) -> int | None:
+    """Checkpoints hold fp32 weights and, with AdamW, two fp32 moments; one more exists while it is written."""
+    if card is None:
+        return None
+    per_checkpoint = card.num_parameters * (12 if spec.optimizer.name == "adamw" else 4)
+    return per_checkpoint * (spec.keep_checkpoints + 1) + card.num_parameters * 4
+
+
+def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
+    warnings = []
+    slots, packs, ranks = spec.packs_per_step * spec.packed_length, spec.packs_per_step, spec.resources.ranks
+    if slots != spec.tokens_per_step:
+        warnings.append(
+            f"a step has {slots:,} token slots, not {spec.tokens_per_step:,}: {packs} packs of {spec.packed_length:,}"
+        )
+    if packs % ranks:
+        warnings.append(f"{packs} packs do not divide among {ranks} ranks: {-packs % ranks} a step are empty")
+    held_out = spec.mixture.hold_out
+    if card is None or not (held_out.clusters or held_out.tasks):
+        return warnings
+    if card.lineage.tasks_seen is None or card.lineage.clusters_seen is None:
+        warnings.append(
+            f"what {spec.base} was trained on is not on record: what is held out cannot be proven unseen"
+        )
+        return warnings
+    seen = sorted(
+        {*held_out.clusters}.intersection(card.lineage.clusters_seen)
+        | {*held_out.tasks}.intersection(card.lineage.tasks_seen)
+    )
+    if seen:
+        warnings.append(f"{spec.base} has already been trained on {', '.join(seen)}, held out here")
+    return warnings

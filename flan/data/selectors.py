@@ -1,0 +1,105 @@
+"""Selectors → tasks: `*`, `cluster:sentiment`, a task of the collection, or an uploaded template set `name@2`."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from flan.card import ModelCard
+from flan.errors import Conflict, NotFound
+from flan.spec import Name
+from flan.tasks.task import Collection, Task
+from flan.tasks.taxonomy import Taxonomy
+
+CLUSTER_PREFIX = "cluster:"
+
+
+class Library(Protocol):
+    """What names mean: the catalog of a server, or files on a machine without one."""
+
+    def tasks(self, collection: Collection) -> Mapping[str, Task]:
+        """Every task of a collection that comes with the platform."""
+        ...
+
+    def task(self, reference: str) -> Task:
+        """An uploaded task, its dataset's splits filled in with digests. Raises NotFound."""
+        ...
+
+    def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
+        """Digest in the store and card of a model; (None, None) for a preset. Raises NotFound."""
+        ...
+
+
+class UnknownTask(NotFound):
+    """A selector names no task."""
+
+    code = "unknown_task"
+
+
+class UnknownCluster(NotFound):
+    """A selector names no cluster."""
+
+    code = "unknown_cluster"
+
+
+class Selection(NamedTuple):
+    """The tasks that selectors stand for."""
+
+    tasks: dict[str, Task]
+    """In name order."""
+    pointers: dict[Name, str]
+    """Task → JSON pointer of the selector it came by."""
+    named: frozenset[str]
+    """Tasks asked for by their own name, rather than by `*` or a cluster."""
+
+
+def select_tasks(
+    selectors: Iterable[str],
+    pointer: str,
+    collection: Mapping[str, Task],
+    library: Library,
+    taxonomy: Taxonomy,
+) -> Selection:
+    """What `selectors` stand for. Raises UnknownTask, UnknownCluster and Conflict, each with its pointer."""
+    tasks: dict[str, Task] = {}
+    pointers: dict[str, str] = {}
+    named: set[str] = set()
+    for i, selector in enumerate(selectors):
+        here = f"{pointer}/{i}"
+        for task in _selected(selector, here, collection, library, taxonomy):
+            if tasks.get(task.name, task) != task:
+                raise Conflict(f"{selector!r} is another task called {task.name!r}", pointer=here)
+            tasks[task.name] = task
+            pointers.setdefault(task.name, here)
+            if selector != "*" and not selector.startswith(CLUSTER_PREFIX):
+                named.add(task.name)
+    return Selection(dict(sorted(tasks.items())), pointers, frozenset(named))
+
+
+def _selected(
+    selector: str, pointer: str, collection: Mapping[str, Task], library: Library, taxonomy: Taxonomy
+) -> list[Task]:
+    if selector == "*":
+        return list(collection.values())
+    if selector.startswith(CLUSTER_PREFIX):
+        return _cluster(selector.removeprefix(CLUSTER_PREFIX), pointer, collection, taxonomy)
+    if selector in collection:
+        return [collection[selector]]
+    try:
+        return [library.task(selector)]
+    except NotFound as error:
+        hint = _near(selector, collection) or error.hint
+        raise UnknownTask(f"there is no task {selector!r}", hint=hint, pointer=pointer) from error
+
+
+def _cluster(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: Taxonomy) -> list[Task]:
+    tasks = [task for task in collection.values() if task.cluster == name]
+    if not tasks:
+        known = {task.cluster for task in collection.values()}
+        why = "has no task" if name in taxonomy.clusters else "does not exist"
+        raise UnknownCluster(f"cluster {name!r} {why}", hint=_near(name, known), pointer=pointer)
+    return tasks
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else None

@@ -39,14 +39,13 @@ def draw_tokens(logits_BV: Tensor, samplings: Sequence[Sampling], noise_B: Seque
         if sampling.temperature > 0:
             of_top_k.setdefault(sampling.top_k, []).append(row)
     for top_k, rows in of_top_k.items():
-        drawn_R = _draw(
-            logits_BV[rows].double(),
+        chosen_B[rows] = _draw(
+            logits_BV[rows],
             top_k,
             _column([samplings[row].temperature for row in rows], logits_BV),
             _column([samplings[row].top_p for row in rows], logits_BV),
             _column([noise_B[row] for row in rows], logits_BV),
         )
-        chosen_B[rows] = drawn_R
     return chosen_B
 
 
@@ -64,7 +63,7 @@ def _draw(
     else:
         logits_RK, tokens_RK = logits_RV.sort(dim=-1, descending=True, stable=True)
     # The largest logit is taken off first: divided by a tiny temperature it would be infinite.
-    shares_RK = ((logits_RK - logits_RK[:, :1]) / temperature_R1).softmax(dim=-1)
+    shares_RK = ((logits_RK - logits_RK[:, :1]).double() / temperature_R1).softmax(dim=-1)
     reached_RK = shares_RK.cumsum(dim=-1)
     # A token stays while those before it have not reached top_p: the first one always does.
     num_kept_R1 = (reached_RK - shares_RK < top_p_R1).sum(dim=-1, keepdim=True)

@@ -20,6 +20,10 @@ class RowError(FlanError):
     code, blame = "row_invalid", "user"
 
 
+class NotAnOption(RowError):
+    """A row's answer is none of its choices."""
+
+
 class Instance(NamedTuple):
     """A row as the task sees it."""
 
@@ -44,12 +48,12 @@ class Rendered(NamedTuple):
 def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     """The fields, choices and answer of a raw row. Raises RowError naming column and value."""
     if task.prepare is not None:
-        row = PREPARATIONS[task.prepare](row)
+        row = _prepared(task.prepare, row)
     fields = {name: _text(_column(row, path), path) for name, path in task.fields.items()}
     choices = task.answer.choices or _row_choices(task.answer, row)
     answer = _answer(task.answer, row, choices)
     if choices and answer not in choices:
-        raise RowError(
+        raise NotAnOption(
             f"answer {answer!r} is not among the options {list(choices)}",
             hint="map what the column holds to a choice under answer.labels",
         )
@@ -77,6 +81,16 @@ def longest_field(task: Task, instance: Instance, template: Template) -> str | N
     if task.long_field in shown:
         return task.long_field
     return max(shown, key=lambda name: len(instance.fields[name]), default=None)
+
+
+def _prepared(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return PREPARATIONS[name](row)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RowError(
+            f"preparation {name!r} cannot read the row with {sorted(row)}: {error!r}",
+            hint="flan/tasks/prepare.py says which columns it expects",
+        ) from error
 
 
 def _column(row: Mapping[str, Any], path: str) -> Any:

@@ -47,7 +47,7 @@ _CALLS = (
     "{person} here, about the {thing}. Please {cue}.",
     "Hello, my name is {person}. I ordered a {thing}. Could you {cue}?",
     "It is about my {thing}. You must {cue}, or I will complain. {person}",
-    "{person} on the line. With the {thing}, I only ask you to {cue}.",
+    "{person} on the line. I have one wish about my {thing}: {cue}.",
 )
 
 

@@ -165,7 +165,7 @@ def render(
 @data_app.command("pull")
 def data_pull(task: TaskName, to: Annotated[Path, typer.Option(help="Folder; becomes FLAN_DATA.")]) -> None:
     """Fetch a task's dataset from the hub into a folder, where jobs find it."""
-    from flan.data.rows import pull
+    from flan.data.pull import pull
 
     typer.echo(f"wrote {pull(_load(task, 'flan'), to)}")
 

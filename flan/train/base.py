@@ -1,0 +1,87 @@
+"""What a run starts from: the base model, with its tokenizer.
+
+A preset's tokenizer is trained on training rows alone, as the mixture draws them, so that no held-out text
+shapes the vocabulary. It is trained once, by rank 0, and kept in every checkpoint: a resumed run never trains
+another.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from flan.card import Lineage
+from flan.data.mixture import mixer_of, usable_templates
+from flan.data.rows import Rows, UnreadableRow
+from flan.data.tokens import make_contract
+from flan.model.load import Model, architecture_of, load_model, make_card
+from flan.model.presets import from_preset, train_tokenizer
+from flan.spec import TuneSpec
+from flan.store import Store
+from flan.tasks.render import RowError, instance, render
+from flan.tasks.task import Task
+
+TOKENIZER_DRAWS = 10_000
+"""Examples a preset's tokenizer is trained on: a few million characters, seconds."""
+
+
+def load_base(spec: TuneSpec, store: Store, tokenizer: Path | None) -> Model:
+    """The base model in fp32 on the CPU; the same bits at every rank.
+
+    `tokenizer` is the folder of a preset's tokenizer; any other base brings its own.
+    """
+    if tokenizer is None:
+        assert spec.pins is not None and spec.pins.model is not None, "a resolved spec pins its base"
+        return load_model(store.path(spec.pins.model), dtype=torch.float32)
+    loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+    network = from_preset(spec.base, loaded, spec.seed)
+    contract = make_contract(loaded, architecture_of(network.config))
+    nothing_seen = Lineage(base=spec.base, tasks_seen=(), clusters_seen=())
+    # A name has 64 characters at most.
+    return Model(network, loaded, make_card(f"{spec.name[:59]}-base", network, contract, nothing_seen))
+
+
+def fit_tokenizer(
+    spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]
+) -> PreTrainedTokenizerFast:
+    """The tokenizer of a preset: a pure function of spec and rows."""
+    return train_tokenizer(_texts(spec, tasks, rows))
+
+
+def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int) -> Lineage:
+    """What a model tuned from `base` by `spec` has seen: the base's share and its own.
+
+    The tasks of a base made elsewhere stay unknown; the clusters it was tuned on here are known all the same.
+    """
+    assert spec.pins is not None, "a run has a resolved spec"
+    before, pins = base.card.lineage, spec.pins
+    tasks = None if before.tasks_seen is None else tuple(sorted({*before.tasks_seen, *pins.train}))
+    clusters = {*(before.clusters_seen or ()), *(pins.clusters[task] for task in pins.train)}
+    return Lineage(
+        base=spec.base if pins.model is None else base.card.name,
+        tasks_seen=tasks,
+        clusters_seen=tuple(sorted(clusters)),
+        spec=spec.digest(),
+        steps=before.steps + steps,
+        target_tokens=before.target_tokens + target_tokens,
+        adjacency=_joined(before.adjacency, pins.adjacency),
+    )
+
+
+def _texts(spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Iterator[str]:
+    mixer = mixer_of(spec, tasks, {name: len(rows[name]) for name in tasks})
+    for number in range(TOKENIZER_DRAWS):
+        name, row, choice = mixer.draw(number)
+        task = tasks[name]
+        template = task.templates[usable_templates(task, spec.mixture)[choice]]
+        try:
+            rendered = render(instance(task, rows[name][row]), template)
+        except (RowError, UnreadableRow):
+            continue  # the stream counts it when it is drawn there
+        yield rendered.input
+        yield rendered.target
+
+
+def _joined(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted({*a.get(name, ()), *b.get(name, ())})) for name in sorted({*a, *b})}

@@ -1,0 +1,92 @@
+"""What can be known before step 1: that the lengths fit the network, the states the memory, and the
+checkpoints the disk. Hours later the same faults cost hours."""
+
+import os
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+
+from flan.card import ModelCard
+from flan.data.plan import ContextTooShort
+from flan.errors import DiskFull, FlanError
+from flan.spec import TuneSpec
+
+FLOAT = 4
+"""Bytes of an fp32 number: weights, gradients and states are all kept in it."""
+MOMENTS = {"adamw": 2, "adafactor": 0}
+"""Optimizer states as large as the weights. Adafactor keeps a row and a column for each matrix."""
+
+
+class InsufficientMemory(FlanError):
+    """Weights, gradients and optimizer states alone exceed the memory there is."""
+
+    code, blame = "insufficient_memory", "user"
+
+
+def check_context(spec: TuneSpec, card: ModelCard) -> None:
+    """Raise ContextTooShort unless the longest example of `spec` fits the model's context."""
+    is_decoder = card.contract.architecture == "decoder"
+    together = spec.input_length + spec.target_length
+    longest = together if is_decoder else max(spec.input_length, spec.target_length)
+    if longest > card.context_length:
+        raise ContextTooShort(
+            f"input_length {spec.input_length} with target_length {spec.target_length} needs {longest} tokens; "
+            f"the context of {spec.base} has {card.context_length}",
+            hint="lower input_length or target_length, or take a base with a longer context",
+            pointer="/input_length",
+            needed=longest,
+            context_length=card.context_length,
+        )
+
+
+def check_memory(spec: TuneSpec, num_parameters: int, world_size: int, device: torch.device) -> None:
+    """Raise InsufficientMemory when the ranks of this node cannot hold their states, activations aside."""
+    if device.type == "cuda":
+        present, ranks_here = torch.cuda.get_device_properties(device).total_memory, 1
+    else:
+        present = psutil.virtual_memory().total
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    needed = ranks_here * state_bytes(spec, num_parameters, world_size)
+    if needed > present:
+        raise InsufficientMemory(
+            f"{num_parameters:,} parameters at ZeRO stage {spec.zero_stage} over {world_size} ranks need at "
+            f"least {_gib(needed)} here; there are {_gib(present)}",
+            hint="raise zero_stage or resources.ranks, or take a smaller base",
+            needed_bytes=needed,
+            present_bytes=present,
+        )
+
+
+def state_bytes(spec: TuneSpec, num_parameters: int, world_size: int) -> int:
+    """Bytes one rank keeps of weights, gradients, master weights and optimizer states."""
+    moments = MOMENTS[spec.optimizer.name]
+    if spec.zero_stage == 0:
+        return num_parameters * FLOAT * (2 + moments)
+    # Copies of the weights' size that are whole at each rank, and those that are shared out.
+    whole, shared = {1: (2, 1 + moments), 2: (1, 2 + moments), 3: (0, 3 + moments)}[spec.zero_stage]
+    return num_parameters * FLOAT * whole + num_parameters * FLOAT * shared // world_size
+
+
+def check_disk(spec: TuneSpec, num_parameters: int, checkpoints: Path) -> None:
+    """Raise DiskFull unless two checkpoints and the exported model fit: one is kept while one is written."""
+    needed = 2 * checkpoint_bytes(spec, num_parameters) + num_parameters * FLOAT
+    free = shutil.disk_usage(checkpoints).free
+    if needed > free:
+        raise DiskFull(
+            f"two checkpoints and the model need {_gib(needed)} in {checkpoints}; {_gib(free)} are free",
+            hint="free some space, or put checkpoints on a larger disk",
+            needed_bytes=needed,
+            free_bytes=free,
+        )
+
+
+def checkpoint_bytes(spec: TuneSpec, num_parameters: int) -> int:
+    """Size of a checkpoint, all ranks together, small parts aside."""
+    masters = 1 if spec.zero_stage > 0 else 0
+    return num_parameters * FLOAT * (1 + masters + MOMENTS[spec.optimizer.name])
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB"

@@ -1,0 +1,76 @@
+"""Which checkpoint a run goes on from, and whether it may."""
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from flan.rundir import RunSettings
+from flan.spec import TuneSpec
+from flan.train.checkpoint import (
+    CheckpointCorrupt,
+    CheckpointMismatch,
+    CheckpointState,
+    names,
+    read_state,
+    verify,
+)
+from flan.train.ranks import Ranks
+
+LATEST = "latest"
+PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "numpy")
+Warn = Callable[[str, str], None]
+"""Takes a code and a message."""
+
+
+def choose(settings: RunSettings, spec: TuneSpec, world_size: int, warn: Warn) -> Path | None:
+    """The checkpoint to go on from, verified; None = from the start.
+
+    A broken one that was asked for by name is an error; "latest" passes over it with a warning. One that
+    belongs to another spec or another number of ranks is refused, never passed over: the run would quietly
+    start anew beside it. Raises CheckpointCorrupt, CheckpointMismatch.
+    """
+    if settings.resume_from is None:
+        return None
+    folder = Path(settings.checkpoints)
+    candidates = names(folder) if settings.resume_from == LATEST else [settings.resume_from]
+    for name in candidates:
+        try:
+            verify(folder / name)
+        except CheckpointCorrupt as error:
+            if settings.resume_from != LATEST:
+                raise
+            warn(error.code, f"{error.message}; going back to the one before")
+            continue
+        check_same(read_state(folder / name), name, spec, world_size)
+        return folder / name
+    return None
+
+
+def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: int) -> None:
+    """Raise CheckpointMismatch unless the checkpoint is of this spec and this number of ranks."""
+    if state.spec != spec.digest():
+        raise CheckpointMismatch(
+            f"checkpoint {name} is of spec {state.spec[:12]}, this run of {spec.digest()[:12]}",
+            hint="use another folder for checkpoints, or the spec it was made with",
+        )
+    if state.world_size != world_size:
+        raise CheckpointMismatch(
+            f"checkpoint {name} was written by {state.world_size} ranks, this run has {world_size}: optimizer "
+            "states lie in shards, one for each rank",
+            hint=f"start {state.world_size} ranks",
+        )
+
+
+def environment(ranks: Ranks) -> dict[str, str]:
+    """What a bit-exact continuation depends on, besides the spec."""
+    is_cuda = ranks.device.type == "cuda"
+    return {package: version(package) for package in PACKAGES} | {
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(ranks.device)
+        if is_cuda
+        else torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+    }

@@ -1,0 +1,251 @@
+"""A tune job, as each of its ranks carries it out: prepare, train, finalize.
+
+Rank 0 does alone what is done once: choosing the checkpoint to go on from, training a preset's tokenizer,
+telling what happens, writing models. It does the slow part before the process group exists, so that no
+collective waits for it.
+"""
+
+import random
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flan.data.batches import Stream
+from flan.data.resolve import TRAIN, open_pinned_rows, pinned_tasks
+from flan.data.rows import Places, Rows
+from flan.model.export import export
+from flan.model.load import Model, make_card
+from flan.rundir import EventWriter, RunSettings, read_settings
+from flan.spec import Document, TuneSpec
+from flan.store import Store
+from flan.tasks.task import Task
+from flan.train import checkpoint, preflight, resume
+from flan.train.base import fit_tokenizer, load_base, tuned_lineage
+from flan.train.checkpoint import CheckpointState
+from flan.train.loop import Ending, Progress, drops, train
+from flan.train.objective import Objective
+from flan.train.ranks import Ranks, meet, process_group
+from flan.train.selftest import check_isolation
+from flan.train.stopping import WishReader
+from flan.train.zero import ACCUMULATION, full_weights, make_engine
+
+TUNED, BASE, TOKENIZER = "model", "base", "tokenizer"
+"""Folders in the run directory."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a tune spec, at one rank."""
+
+    spec: TuneSpec
+    directory: Path
+    settings: RunSettings
+    ranks: Ranks
+    events: EventWriter | None
+    """At rank 0."""
+
+    @property
+    def store(self) -> Store:
+        """Artifacts the pins refer to."""
+        return Store(Path(self.settings.store))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Shared by all attempts."""
+        return Path(self.settings.checkpoints)
+
+    def say(self, type_: str, **data: Any) -> None:
+        """Append an event, once for all ranks."""
+        if self.events is not None:
+            self.events.append(type_, **data)
+
+
+class Start(Document):
+    """What rank 0 tells the others before they begin."""
+
+    checkpoint: str | None
+    """Folder to go on from; None = from step 0."""
+    tokenizer: str | None
+    """Folder of a preset's tokenizer."""
+
+
+def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
+    """Carry out `spec` in `directory`; "stopped" when a wish ended it. Every rank calls it, rank 0 with `events`.
+
+    Leaves checkpoints beside, `model/` (and `base/`, of a preset) in the run directory.
+    """
+    settings = read_settings(directory)
+    ranks = meet(settings.device)
+    run = Run(spec, directory, settings, ranks, events)
+    wishes = WishReader(directory, reads_file=ranks.is_first)
+    with wishes.listening():
+        return carry_out(run, wishes, process_group(ranks))
+
+
+def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None]) -> Ending:
+    """The three stages; `group` opens the process group when preparation is over."""
+    tasks, rows = _open_tasks(run)
+    start = _agree_on_start(run, tasks, rows)
+    base = load_base(run.spec, run.store, Path(start.tokenizer) if start.tokenizer else None)
+    state = checkpoint.read_state(Path(start.checkpoint)) if start.checkpoint else None
+    _check(run, base)
+    if state is None and start.tokenizer is not None:
+        _write_model(run, base, BASE)
+    stream_state = state.stream if state else None
+    with (
+        Stream(run.spec, tasks, rows, base.tokenizer, base.card.contract, stream_state) as stream,
+        group,
+    ):
+        engine = _make_engine(run, base, start)
+        progress = Progress(state.step, state.target_tokens) if state else Progress()
+        ending = _train(run, engine, base, stream, progress, wishes)
+        if ending == "done":
+            run.say("stage.changed", stage="finalize")
+            _warn_of_drops(run, stream)
+            _write_tuned(run, full_weights(engine), base, progress)
+    return ending
+
+
+def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
+    assert run.spec.pins is not None, "a run has a resolved spec"
+    pinned = pinned_tasks(run.spec, run.store)
+    tasks = {name: pinned[name] for name in run.spec.pins.train}
+    places = Places(data=Path(run.settings.data) if run.settings.data else None, store=run.store)
+    return tasks, open_pinned_rows(run.spec, tasks, TRAIN, places)
+
+
+def _agree_on_start(run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Start:
+    key = f"start {run.directory}"
+    if run.ranks.is_first:
+        run.ranks.tell(key, _decide_start(run, tasks, rows).canonical())
+    return Start.model_validate_json(run.ranks.hear(key))
+
+
+def _decide_start(run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Start:
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint.sweep(run.checkpoints, run.settings.attempt)
+    world_size = run.ranks.world_size
+    chosen = resume.choose(
+        run.settings,
+        run.spec,
+        world_size,
+        lambda code, message: run.say("warning", code=code, message=message),
+    )
+    state = checkpoint.read_state(chosen) if chosen else None
+    run.say(
+        "run.started",
+        kind=run.spec.kind,
+        ranks=world_size,
+        device=run.settings.device,
+        resumed_from=state.step if state else 0,
+        accumulation=ACCUMULATION,
+    )
+    run.say("stage.changed", stage="prepare")
+    if state and state.environment != resume.environment(run.ranks):
+        run.say("warning", code="resume_inexact", message=_differences(state, resume.environment(run.ranks)))
+    if run.spec.pins is not None and run.spec.pins.model is not None:
+        run.store.verify_tree(run.spec.pins.model)
+        return Start(checkpoint=str(chosen) if chosen else None, tokenizer=None)
+    if chosen is not None:
+        return Start(checkpoint=str(chosen), tokenizer=str(chosen / checkpoint.TOKENIZER))
+    fit_tokenizer(run.spec, tasks, rows).save_pretrained(run.directory / TOKENIZER)
+    return Start(checkpoint=None, tokenizer=str(run.directory / TOKENIZER))
+
+
+def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
+    changed = [
+        f"{key} {state.environment.get(key)} → {now[key]}"
+        for key in now
+        if state.environment.get(key) != now[key]
+    ]
+    return f"not bit-exact: since the checkpoint was written, {', '.join(changed)}"
+
+
+def _check(run: Run, base: Model) -> None:
+    preflight.check_context(run.spec, base.card)
+    preflight.check_memory(run.spec, base.card.num_parameters, run.ranks.world_size, run.ranks.device)
+    preflight.check_disk(run.spec, base.card.num_parameters, run.checkpoints)
+    base.network.to(run.ranks.device)
+    check_isolation(base, run.spec.precision, run.ranks.device)
+
+
+def _make_engine(run: Run, base: Model, start: Start) -> Any:
+    # Dropout differs between ranks, and is the same in every run.
+    seed = (run.spec.seed + run.ranks.rank) % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
+    engine.train()
+    if start.checkpoint is not None:
+        checkpoint.load(engine, run.ranks, Path(start.checkpoint))
+    return engine
+
+
+def _train(
+    run: Run, engine: Any, base: Model, stream: Stream, progress: Progress, wishes: WishReader
+) -> Ending:
+    def save() -> None:
+        state = CheckpointState(
+            step=progress.step,
+            target_tokens=progress.target_tokens,
+            spec=run.spec.digest(),
+            world_size=run.ranks.world_size,
+            accumulation=ACCUMULATION,
+            environment=resume.environment(run.ranks),
+            stream=stream.state(),
+        )
+        written = checkpoint.write(
+            engine, run.ranks, run.checkpoints, run.settings.attempt, state, base.tokenizer
+        )
+        if written is not None:
+            run.say(
+                "checkpoint.written",
+                step=progress.step,
+                path=written.name,
+                manifest_sha256=written.manifest_sha256,
+                size_bytes=written.size_bytes,
+            )
+
+    run.say("stage.changed", stage="train")
+    return train(run.spec, engine, stream, run.ranks, progress, wishes=wishes, save=save, events=run.events)
+
+
+def _warn_of_drops(run: Run, stream: Stream) -> None:
+    for task, counts in sorted(stream.counts().items()):
+        if dropped := drops(counts):
+            told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dropped.items())
+            run.say(
+                "warning",
+                code="examples_dropped",
+                message=f"{task}: of {counts.drawn} draws, dropped: {told}",
+            )
+
+
+def _write_tuned(
+    run: Run, weights: Mapping[str, torch.Tensor] | None, base: Model, progress: Progress
+) -> None:
+    if weights is None:
+        return
+    # A fresh network: under ZeRO the trained one is in shards, and wears the engine's hooks.
+    network = type(base.network)(base.network.config)
+    network.load_state_dict({name.removeprefix("network."): weight for name, weight in weights.items()})
+    lineage = tuned_lineage(run.spec, base, steps=progress.step, target_tokens=progress.target_tokens)
+    card = make_card(run.spec.name, network, base.card.contract, lineage)
+    _write_model(run, Model(network, base.tokenizer, card), TUNED)
+
+
+def _write_model(run: Run, model: Model, folder: str) -> None:
+    if not run.ranks.is_first:
+        return
+    # What an earlier run by hand in the same directory left there.
+    shutil.rmtree(run.directory / folder, ignore_errors=True)
+    export(model.network, model.tokenizer, model.card, run.directory / folder)
+    role = "tuned" if folder == TUNED else "base"
+    run.say("model.written", name=model.card.name, role=role, path=folder)

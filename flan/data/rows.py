@@ -193,19 +193,17 @@ def _with_labels(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(value: Any, column: Any, path: str) -> Any:
     """`value` with the class labels in it as names. The hub's -1 (no label) becomes None."""
-    if column is None or value is None:
+    if column is None or value is None or isinstance(value, str):
         return value
+    if isinstance(value, list):
+        # A hub sequence of objects is stored as an object of lists: its column is then no list.
+        inner = column[0] if isinstance(column, list) else column
+        return [_named(part, inner, path) for part in value]
     if isinstance(column, dict) and set(column) == {_LABELS}:
         names = column[_LABELS]
-        if isinstance(value, str):
-            return value
         if not isinstance(value, int) or not -1 <= value < len(names):
             raise UnreadableRow(f"column {path!r} holds {value!r}, not one of {len(names)} class labels")
         return names[value] if value >= 0 else None
     if isinstance(column, dict) and isinstance(value, dict):
         return {name: _named(part, column.get(name), f"{path}.{name}") for name, part in value.items()}
-    # A list column; a hub sequence of objects is stored as an object of lists.
-    if isinstance(value, list):
-        inner = column[0] if isinstance(column, list) else column
-        return [_named(part, inner, path) for part in value]
     return value

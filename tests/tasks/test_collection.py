@@ -18,6 +18,32 @@ MAX_ROWS = 200
 FILES = sorted(collection_folder("flan").glob("*/*.yaml"))
 TASKS = load_collection("flan")
 ENTAILMENT = {"anli_r1", "anli_r2", "anli_r3", "cb", "mnli_matched", "qnli", "rte", "snli", "wnli"}
+LABELS = {
+    "ag_news_subset": ("Sci/Tech", "Science/Tech"),
+    "anli_r1": ("contradiction", "No"),
+    "anli_r2": ("contradiction", "No"),
+    "anli_r3": ("contradiction", "No"),
+    "bool_q": ("true", "yes"),
+    "cb": ("contradiction", "No"),
+    "cola": ("acceptable", "acceptable"),
+    "glue_mrpc": ("equivalent", "yes"),
+    "glue_qqp": ("duplicate", "yes"),
+    "imdb_reviews": ("pos", "positive"),
+    "mnli_matched": ("contradiction", "no"),
+    "multirc": ("True", "yes"),
+    "paws_wiki": ("1", "yes"),
+    "qnli": ("entailment", "yes"),
+    "rte": ("entailment", "yes"),
+    "sentiment140": ("4", "positive"),
+    "snli": ("contradiction", "no"),
+    "sst2": ("positive", "positive"),
+    "trec": ("NUM", "numeric"),
+    "wic": ("True", "the same meaning"),
+    "wnli": ("entailment", "yes"),
+    "wsc": ("True", "yes"),
+    "yelp_polarity_reviews": ("2", "positive"),
+}
+"""One decisive label of each task, by the dataset's own name, and the answer it stands for."""
 
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
@@ -89,6 +115,19 @@ def test_every_field_and_every_choice_can_occur(task: Task) -> None:
 
     assert set(task.fields) <= used
     assert set(task.answer.labels.values()) == set(task.answer.choices) or not task.answer.labels
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_mean_what_the_dataset_says(name: str) -> None:
+    """A pair of swapped labels would teach the opposite, and every other test would pass."""
+    label, choice = LABELS[name]
+
+    assert TASKS[name].answer.labels[label] == choice
+
+
+def test_every_label_mapping_is_spot_checked() -> None:
+    """A new task with labels needs its line in LABELS."""
+    assert {name for name, task in TASKS.items() if task.answer.labels} == set(LABELS)
 
 
 @each_task

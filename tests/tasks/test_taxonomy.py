@@ -1,0 +1,167 @@
+"""Kinship of tasks: what a hold-out takes along, and what a zero-shot claim is worth."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flan.card import Lineage
+from flan.errors import InvalidDocument
+from flan.spec import HoldOut, parse
+from flan.tasks.task import Task, load_collection
+from flan.tasks.taxonomy import Taxonomy, excluded, load_taxonomy, relatives, verdict
+from tests.tasks.samples import review_task
+
+CLUSTERS = {"nli": "NLI", "para": "Paraphrase", "rc": "Reading", "cs": "Common sense"}
+TAXONOMY = parse(
+    Taxonomy,
+    {
+        "clusters": CLUSTERS,
+        "adjacency": {"nli": ["para"]},
+        "lineage": [{"a": "qnli", "b": "squad", "why": "QNLI's sentences are SQuAD's"}],
+    },
+)
+
+
+def kin(name: str, cluster: str, family: str | None = None) -> Task:
+    return review_task(name=name, cluster=cluster, family=family)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        kin("rte", "nli"),
+        kin("qnli", "nli"),
+        kin("mrpc", "para"),
+        kin("squad", "rc", "squad"),
+        kin("squad_v2", "rc", "squad"),
+        kin("copa", "cs"),
+    )
+}
+
+
+def lineage(tasks: tuple[str, ...] | None, clusters: tuple[str, ...] | None, **more: Any) -> Lineage:
+    return Lineage(base="preset:nano", tasks_seen=tasks, clusters_seen=clusters, **more)
+
+
+def test_holding_out_a_cluster_takes_its_neighbours_along() -> None:
+    """The paper's rule, with each reason in plain words."""
+    assert excluded(TASKS, HoldOut(clusters=("nli",)), TAXONOMY) == {
+        "rte": "held out: cluster nli",
+        "qnli": "held out: cluster nli",
+        "mrpc": "adjacent to held-out cluster nli",
+    }
+
+
+def test_adjacency_holds_in_the_direction_that_was_not_written() -> None:
+    """Written nli → para, it takes nli along when para is held out."""
+    assert excluded(TASKS, HoldOut(clusters=("para",)), TAXONOMY).keys() == {"rte", "qnli", "mrpc"}
+
+
+def test_adjacency_can_be_ignored() -> None:
+    """Only the cluster itself goes."""
+    assert excluded(TASKS, HoldOut(clusters=("nli",), adjacent="ignore"), TAXONOMY).keys() == {"rte", "qnli"}
+
+
+def test_holding_out_a_task_takes_its_family_along() -> None:
+    """Variants of one dataset are held out together; the rest of the cluster stays."""
+    assert excluded(TASKS, HoldOut(tasks=("squad",)), TAXONOMY) == {
+        "squad": "held out by name",
+        "squad_v2": "of the same family (squad) as held-out squad",
+    }
+
+
+def test_every_unknown_name_is_listed_with_what_was_meant() -> None:
+    """A misspelt hold-out would hold out nothing: it is an error, never silence."""
+    with pytest.raises(InvalidDocument) as refused:
+        excluded(TASKS, HoldOut(clusters=("cs", "nly"), tasks=("sqad",)), TAXONOMY)
+
+    assert [problem["pointer"] for problem in refused.value.problems] == [
+        "/mixture/hold_out/clusters/1",
+        "/mixture/hold_out/tasks/0",
+    ]
+    assert "did you mean 'nli'?" in refused.value.problems[0]["message"]
+    assert "did you mean 'squad'?" in refused.value.problems[1]["message"]
+
+
+def test_a_cluster_of_an_uploaded_task_can_be_held_out() -> None:
+    """A cluster exists when the taxonomy knows it or a task is in it."""
+    tasks = TASKS | {"haiku": kin("haiku", "poetry")}
+
+    assert excluded(tasks, HoldOut(clusters=("poetry",)), TAXONOMY) == {"haiku": "held out: cluster poetry"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (lineage((), ()), "proven"),
+        (lineage(("copa",), ("cs",)), "proven"),
+        (lineage(None, None), "unknown"),
+        (lineage(("qnli",), ("nli",)), "violated"),
+        (lineage(("rte",), ("nli",)), "violated"),
+        (lineage(("mrpc",), ("para",), adjacency={"nli": ("para",)}), "violated"),
+        (lineage(("mrpc",), ("para",), adjacency={"para": ("nli",)}), "violated"),
+        (lineage(("mrpc",), ("para",)), "proven"),
+        (lineage(("squad",), ("rc",)), "violated"),
+        (lineage(None, ("nli",)), "violated"),
+        (lineage(("copa",), None), "unknown"),
+    ],
+)
+def test_a_claim_is_only_as_good_as_the_record(seen: Lineage, expected: str) -> None:
+    """Of qnli: what was seen violates, what is not recorded leaves it open, a whole clean record proves."""
+    assert verdict(seen, "qnli", "nli", TAXONOMY) == expected
+
+
+def test_a_relative_in_another_cluster_violates() -> None:
+    """Variants of one dataset are kin wherever they were put."""
+    mine = kin("squad_rephrased", "misc", "squad")
+    family = relatives(mine, TASKS.values())
+
+    assert family == {"squad", "squad_v2"}
+    assert verdict(lineage(("squad_v2",), ("rc",)), mine.name, mine.cluster, TAXONOMY, family) == "violated"
+    assert verdict(lineage(("copa",), ("cs",)), mine.name, mine.cluster, TAXONOMY, family) == "proven"
+
+
+@given(st.sets(st.sampled_from(sorted(CLUSTERS)), min_size=1))
+def test_what_is_left_after_a_hold_out_proves_the_held_out(held: set[str]) -> None:
+    """Training on all that `excluded` leaves gives every held-out task a verdict that only lineage can spoil."""
+    taxonomy = TAXONOMY.model_copy(update={"lineage": ()})
+    out = excluded(TASKS, HoldOut(clusters=tuple(sorted(held))), taxonomy)
+    left = [task for name, task in TASKS.items() if name not in out]
+    seen = lineage(
+        tuple(task.name for task in left),
+        tuple({task.cluster for task in left}),
+        adjacency=taxonomy.neighbours,
+    )
+
+    held_tasks = [task for task in TASKS.values() if task.cluster in held]
+    verdicts = {verdict(seen, task.name, task.cluster, taxonomy) for task in held_tasks}
+
+    assert verdicts == {"proven"}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"clusters": CLUSTERS, "adjacency": {"nli": ["parra"]}}, "did you mean 'para'?"),
+        ({"clusters": CLUSTERS, "adjacency": {"nli": ["nli"]}}, "adjacent to itself"),
+        ({"clusters": CLUSTERS, "lineage": [{"a": "x", "b": "x", "why": "same"}]}, "with itself"),
+        ({"clusters": {}}, "at least 1"),
+    ],
+)
+def test_a_taxonomy_that_contradicts_itself_is_refused(value: dict[str, Any], says: str) -> None:
+    """Adjacency names clusters that there are, and joins two."""
+    with pytest.raises(InvalidDocument) as refused:
+        parse(Taxonomy, value)
+
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize("collection", ["flan", "synthetic"])
+def test_each_collection_has_a_taxonomy_of_its_clusters(collection: Any) -> None:
+    """Every task is in a cluster it names, and the paper's pair is adjacent."""
+    taxonomy, tasks = load_taxonomy(collection), load_collection(collection)
+
+    assert {task.cluster for task in tasks.values()} <= set(taxonomy.clusters)
+    assert "paraphrase" in taxonomy.neighbours["entailment"]

@@ -1,0 +1,145 @@
+"""Which prompts an evaluation asks: rows × answer templates of a task, fitted to the model.
+
+The rows are a seeded sample that depends on the spec's seed, the task and the split alone: the same for
+every template and every model.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from flan.data.mixture import sample
+from flan.data.rows import Rows, UnreadableRow
+from flan.data.tokens import Ids, InputTooLong, encode_target, fit
+from flan.errors import FlanError
+from flan.model.load import Model
+from flan.model.scoring import ContextExceeded
+from flan.spec import EvaluateSpec
+from flan.tasks.render import Instance, RowError, instance, render
+from flan.tasks.task import Task
+from flan.tasks.template import Template
+
+Scoring = Literal["rank", "generate"]
+
+
+class NoChoices(FlanError):
+    """Rank classification was asked of a task with free text answers."""
+
+    code, blame = "no_choices", "user"
+
+
+class Question(NamedTuple):
+    """A row asked through a template."""
+
+    template: int
+    row: int
+    prompt: str
+    prompt_ids: Ids
+    was_cut: bool
+    choices: tuple[str, ...]
+    option_ids: tuple[Ids, ...]
+    """What the model would write for each choice, its end included; empty where it is to write itself."""
+    answers: tuple[str, ...]
+    """Acceptable answers, as the row has them."""
+    references: tuple[str, ...]
+    """What a right reply looks like: an answer, or the target it would be where the model writes itself."""
+
+
+class Asked(NamedTuple):
+    """The questions of one task, and which rows could not be asked about."""
+
+    questions: list[Question]
+    num_skipped: Counter[int]
+    """Template → rows that are broken, or too long for the model."""
+
+
+def scoring_of(spec: EvaluateSpec, task: Task) -> Scoring:
+    """How the task is answered. Raises NoChoices."""
+    if spec.scoring == "auto":
+        return "rank" if task.answer.has_choices else "generate"
+    if spec.scoring == "rank" and not task.answer.has_choices:
+        raise NoChoices(
+            f"{task.name} has no answer choices to rank",
+            hint="set scoring: auto, or leave the task out",
+            pointer="/scoring",
+            task=task.name,
+        )
+    return spec.scoring
+
+
+def templates_of(spec: EvaluateSpec, task: Task) -> tuple[int, ...]:
+    """Indices of the templates that are used: the first ones that ask for the answer, never an inverted one."""
+    return task.answer_templates[: spec.templates_per_task]
+
+
+def rows_of(spec: EvaluateSpec, task: Task, num_rows: int) -> list[int]:
+    """Numbers of the rows that are measured, in rising order."""
+    count = num_rows if spec.limit is None else spec.limit
+    return [int(i) for i in sample(num_rows, count, spec.seed, "evaluate", task.name, spec.split)]
+
+
+def ask(spec: EvaluateSpec, task: Task, rows: Rows, model: Model) -> Asked:
+    """Every question of a task. Raises NoChoices, ContextExceeded."""
+    scoring = scoring_of(spec, task)
+    templates = templates_of(spec, task)
+    questions: list[Question] = []
+    num_skipped: Counter[int] = Counter()
+    for row in rows_of(spec, task, len(rows)):
+        try:
+            asked_about = instance(task, rows[row])
+        except (RowError, UnreadableRow):
+            num_skipped.update(templates)
+            continue
+        for template in templates:
+            try:
+                questions.append(_question(spec, task, asked_about, template, row, scoring, model))
+            except InputTooLong:
+                num_skipped[template] += 1
+    return Asked(questions, num_skipped)
+
+
+def _question(
+    spec: EvaluateSpec, task: Task, row: Instance, template: int, number: int, scoring: Scoring, model: Model
+) -> Question:
+    _, tokenizer, card = model
+    chosen = task.templates[template]
+    options = row.choices if scoring == "rank" else ()
+    option_ids = tuple(
+        encode_target(tokenizer, card.contract, render(row._replace(answer=option), chosen).target)
+        for option in options
+    )
+    fitted = fit(
+        task, row, chosen, tokenizer, card.contract, _input_length(spec, option_ids, model),
+        options_in_prompt=spec.options_in_prompt,
+    )  # fmt: skip
+    return Question(
+        template=template,
+        row=number,
+        prompt=fitted.rendered.input,
+        prompt_ids=fitted.tokens.input_ids,
+        was_cut=fitted.was_cut,
+        choices=row.choices,
+        option_ids=option_ids,
+        answers=row.references,
+        references=row.references if scoring == "rank" else _targets(row, chosen),
+    )
+
+
+def _targets(row: Instance, template: Template) -> tuple[str, ...]:
+    return tuple(render(row._replace(answer=answer), template).target for answer in row.references)
+
+
+def _input_length(spec: EvaluateSpec, option_ids: Sequence[Ids], model: Model) -> int:
+    """Longest prompt, in tokens, that leaves a decoder room for what follows it."""
+    if model.card.contract.architecture != "decoder":
+        return min(spec.input_length, model.card.context_length)
+    num_after = max(map(len, option_ids)) if option_ids else spec.max_new_tokens
+    room = model.card.context_length - num_after
+    if room < 1:
+        raise ContextExceeded(
+            f"{num_after} tokens after the prompt leave no room for it: {model.card.name} reads "
+            f"{model.card.context_length}",
+            hint="lower max_new_tokens, or take a model with a longer context",
+            pointer="/max_new_tokens",
+        )
+    return min(spec.input_length, room)

@@ -1,0 +1,131 @@
+"""Results of several models side by side, as data, as a table for a terminal and as Markdown.
+
+A cell is mean ± spread over templates, with n: a figure without them is not shown anywhere. The last column
+says whether a model met the task for the first time: proven, violated or unknown, in the order of the models
+where they differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from flan.errors import FlanError
+from flan.evaluate.results import Results, TaskResult
+from flan.spec import parse
+from flan.tasks.taxonomy import Verdict
+
+
+class NotComparable(FlanError):
+    """Results that were not measured alike cannot stand in one table."""
+
+    code, blame = "not_comparable", "user"
+
+
+class Cell(NamedTuple):
+    """What one model got on one task."""
+
+    mean: float
+    spread: float | None
+    n: int
+    interval: tuple[float, float]
+    verdict: Verdict
+
+
+class Line(NamedTuple):
+    """One task of a comparison."""
+
+    task: str
+    cluster: str
+    metric: str
+    chance: float | None
+    majority: float | None
+    cells: tuple[Cell | None, ...]
+    """One per model; None where it was not measured on this task."""
+
+
+class Comparison(NamedTuple):
+    """Models side by side; tasks in the order of the first results that have them."""
+
+    models: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def compare(results: Sequence[Results], labels: Sequence[str] = ()) -> Comparison:
+    """The comparison of `results`, each under its label or the name of its model.
+
+    Raises NotComparable where a task was measured otherwise: on other rows, templates or options, in another
+    metric or way of scoring.
+    """
+    by_task: dict[str, list[TaskResult | None]] = {}
+    for column, one in enumerate(results):
+        for task in one.tasks:
+            by_task.setdefault(task.task, [None] * len(results))[column] = task
+    models = tuple(labels) or tuple(one.model for one in results)
+    return Comparison(models, tuple(_line(measured, results) for measured in by_task.values()))
+
+
+def results_table(results: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> Table:
+    """A table for a terminal. `results` are as read from results.json, base first."""
+    comparison = compare([parse(Results, one) for one in results], labels)
+    title = "mean ± spread over templates (n rows), in percent"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("task", overflow="fold")
+    table.add_column("metric")
+    for header in ("chance", "majority", *comparison.models):
+        table.add_column(header, justify="right", overflow="fold")
+    table.add_column("zero-shot")
+    for line in comparison.lines:
+        table.add_row(line.task, line.metric, *_texts(line))
+    return table
+
+
+def results_markdown(results: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> str:
+    """The same as a Markdown table, ended by a line break."""
+    comparison = compare([parse(Results, one) for one in results], labels)
+    headers = ("task", "metric", "chance", "majority", *comparison.models, "zero-shot")
+    lines = [headers, ("---", "---", *["---:"] * (len(headers) - 3), "---")]
+    lines += [(line.task, line.metric, *_texts(line)) for line in comparison.lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _line(measured: Sequence[TaskResult | None], results: Sequence[Results]) -> Line:
+    present = [one for one in measured if one is not None]
+    first = present[0]
+    for other in present[1:]:
+        _check_alike(first, other)
+    return Line(
+        task=first.task,
+        cluster=first.cluster,
+        metric=first.metric,
+        chance=first.chance,
+        majority=first.majority,
+        cells=tuple(
+            Cell(one.mean, one.spread, one.n, one.interval, whole.verdicts[one.task]) if one else None
+            for one, whole in zip(measured, results, strict=True)
+        ),
+    )
+
+
+def _check_alike(a: TaskResult, b: TaskResult) -> None:
+    for name in ("metric", "split", "scoring", "n", "asked"):
+        if getattr(a, name) != getattr(b, name):
+            raise NotComparable(
+                f"{a.task} was measured with {name} {getattr(a, name)} and with {name} {getattr(b, name)}",
+                hint="evaluate both models with the same spec but for the model",
+                task=a.task,
+            )
+
+
+def _texts(line: Line) -> list[str]:
+    guesses = ["–" if guess is None else f"{100 * guess:.1f}" for guess in (line.chance, line.majority)]
+    verdicts = dict.fromkeys(cell.verdict for cell in line.cells if cell)
+    return [*guesses, *(_cell_text(cell) for cell in line.cells), " / ".join(verdicts)]
+
+
+def _cell_text(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    spread = "" if cell.spread is None else f"\u00a0±\u00a0{100 * cell.spread:.1f}"
+    return f"{100 * cell.mean:.1f}{spread}\u00a0({cell.n})"

@@ -1,0 +1,79 @@
+"""results.json: what a model scored, with everything one needs to believe it or to do it again."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from flan.card import Lineage
+from flan.spec import Document, Sha256
+from flan.tasks.taxonomy import Verdict
+
+SCORING_VERSION = 1
+"""Raised whenever the same model, rows and templates would get another figure than before."""
+INTERVAL = "bootstrap over rows (2,000 resamples) of each row's mean over templates, 95%, percentiles"
+
+
+class TemplateResult(Document):
+    """One template: its figure in the headline metric."""
+
+    index: int
+    """Place in the task's template set."""
+    metric_value: float = Field(ge=0, le=1)
+    n: int = Field(ge=1)
+    """Rows that were measured through it."""
+    metrics: dict[str, float]
+    """Every metric of the task."""
+    num_skipped: int = 0
+    """Rows it could not ask about: broken, or too long even with the long field left out."""
+    num_cut: int = 0
+    """Of the n, prompts whose long field was cut to fit."""
+    num_unfinished: int = 0
+    """Of the n, written answers that did not end within the limit."""
+
+
+class TaskResult(Document):
+    """One task over its templates."""
+
+    task: str
+    cluster: str
+    metric: str
+    """The headline metric; every figure below is in it."""
+    scoring: Literal["rank", "generate"]
+    split: str
+    n: int = Field(ge=1)
+    """Rows measured through at least one template."""
+    asked: Sha256
+    """Digest of what was asked: task document, rows, row numbers, templates, options shown or not."""
+    num_rows: int
+    """Rows of the split; fewer are measured where a limit was set, or rows were skipped."""
+    chance: float | None
+    """Expected figure of a blind guess among the options; None for free text."""
+    majority: float | None
+    """Figure of always giving the option that is right most often in these rows; None for free text."""
+    templates: tuple[TemplateResult, ...] = Field(min_length=1)
+    unmeasured_templates: tuple[int, ...] = ()
+    """Templates through which no row could be asked: no part of any figure."""
+    mean: float
+    """Mean over templates: what a typical instruction gets."""
+    spread: float | None
+    """Standard deviation over templates (n - 1); None for a single one."""
+    interval: tuple[float, float]
+    interval_method: str = INTERVAL
+
+
+class Results(Document):
+    """One model on some tasks."""
+
+    format: Literal[1] = 1
+    model: str
+    """Name of the model."""
+    model_digest: Sha256
+    lineage: Lineage
+    verdicts: dict[str, Verdict]
+    """Task → whether the model met it, or anything akin, for the first time."""
+    tasks: tuple[TaskResult, ...]
+    spec_digest: Sha256
+    contract_digest: Sha256
+    scoring_version: int = SCORING_VERSION
+    seed: int
+    options_in_prompt: bool

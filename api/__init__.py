@@ -1,0 +1,1 @@
+"""Speaks HTTP: documents and jobs come in, events and answers go out."""

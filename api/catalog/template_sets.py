@@ -1,0 +1,136 @@
+"""Template sets people upload: whole tasks, or new templates for a task that is there.
+
+Two forms come in. A whole task document (flan/tasks/task.py); or `{name, extends, templates}`, which takes
+its rows, fields, answers, metrics and cluster from the task `extends`. Both are stored as whole tasks, so
+that what a name means never depends on something else that may change.
+"""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.catalog import datasets, versions
+from api.catalog.collections import built_in
+from api.catalog.tables import TemplateSetRow
+from flan.errors import Conflict, InvalidDocument, NotFound, Problem
+from flan.spec import Document, Name, Reference, parse
+from flan.tasks.task import DatasetSource, HubSource, Task
+from flan.tasks.template import Template
+from workers.ledger.ids import new_id
+
+
+class Extension(Document):
+    """Other templates for a task that is there."""
+
+    name: Name
+    extends: Reference
+    """A task of a collection, or an uploaded template set."""
+    description: str | None = None
+    templates: tuple[Template, ...]
+
+
+def read(session: Session, value: Any) -> Task:
+    """The task that an uploaded value describes. Raises InvalidDocument, Conflict."""
+    if isinstance(value, dict) and "extends" in value:
+        task = _extended(session, parse(Extension, value))
+    else:
+        task = parse(Task, value)
+    if built_in(task.name) is not None:
+        raise Conflict(f"{task.name!r} is a task that comes with the platform", hint="choose another name")
+    _check_source(session, task)
+    return task
+
+
+def add(session: Session, task: Task, key_id: str) -> tuple[TemplateSetRow, bool]:
+    """The stored version, and whether it is new: the same document as the newest version is not."""
+    version = versions.next_version(session, TemplateSetRow, task.name)
+    before = versions.newest(session, TemplateSetRow, task.name)
+    if before is not None and before.sha256 == task.digest():
+        return before, False
+    row = TemplateSetRow(
+        id=new_id("tset"),
+        name=task.name,
+        version=version,
+        sha256=task.digest(),
+        document=task.model_dump(mode="json"),
+        key_id=key_id,
+    )
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+def find(session: Session, reference: str) -> TemplateSetRow:
+    """The template set called `name`, `name@3` or by its id. Raises NotFound."""
+    return versions.find(session, TemplateSetRow, reference, "template set")
+
+
+def task_of(session: Session, row: TemplateSetRow) -> Task:
+    """The task of a stored template set, with the files of its dataset filled in. Raises NotFound."""
+    task = parse(Task, row.document)
+    if not isinstance(task.source, DatasetSource):
+        return task
+    dataset = datasets.find(session, task.source.name)
+    splits = {split: entry["sha256"] for split, entry in dataset.splits.items()}
+    filled = {"name": f"{dataset.name}@{dataset.version}", "format": dataset.format, "splits": splits}
+    return parse(Task, task.model_dump(mode="json") | {"source": {"kind": "dataset", **filled}})
+
+
+def any_task(session: Session, reference: str) -> Task:
+    """A task of a collection, or an uploaded template set. Raises NotFound with the nearest name."""
+    return built_in(reference) or task_of(session, find(session, reference))
+
+
+def _extended(session: Session, extension: Extension) -> Task:
+    try:
+        base = any_task(session, extension.extends)
+    except NotFound as error:
+        raise _fault("/extends", "unknown_task", error.message, error.hint) from error
+    source = base.source.model_dump(mode="json")
+    if isinstance(base.source, HubSource):
+        # The folder's default is the task's name, and that changes here.
+        source["folder"] = base.source.folder or base.name
+    if isinstance(base.source, DatasetSource):
+        source["splits"] = {}
+    changed = {
+        "name": extension.name,
+        # Kin for ever: who trained on the one has seen the other's rows.
+        "family": base.family or base.name,
+        "source": source,
+        "description": extension.description if extension.description is not None else base.description,
+        "templates": [template.model_dump(mode="json") for template in extension.templates],
+    }
+    return parse(Task, base.model_dump(mode="json") | changed)
+
+
+def _check_source(session: Session, task: Task) -> None:
+    if not isinstance(task.source, DatasetSource):
+        return
+    if task.source.splits:
+        message = "splits are filled in from the dataset when a job is accepted"
+        raise _fault("/source/splits", "read_only", message, "leave it out")
+    try:
+        dataset = datasets.find(session, task.source.name)
+    except NotFound as error:
+        hint = error.hint or "upload it first: POST /datasets"
+        raise _fault("/source/name", "unknown_dataset", error.message, hint) from error
+    columns = {name for entry in dataset.splits.values() for name in entry["columns"]}
+    named = {f"/fields/{field}": path for field, path in task.fields.items()}
+    named |= {"/answer/column": task.answer.column}
+    if task.prepare is None:
+        faults = [
+            _problem(pointer, "unknown_column", f"{dataset.name} has no column {path.partition('.')[0]!r}; "
+                     f"it has {sorted(columns)}")
+            for pointer, path in named.items()
+            if path.partition(".")[0] not in columns
+        ]  # fmt: skip
+        if faults:
+            raise InvalidDocument(f"{faults[0]['pointer']}: {faults[0]['message']}", faults)
+
+
+def _fault(pointer: str, code: str, message: str, hint: str | None = None) -> InvalidDocument:
+    return InvalidDocument(f"{pointer}: {message}", [_problem(pointer, code, message, hint)])
+
+
+def _problem(pointer: str, code: str, message: str, hint: str | None = None) -> Problem:
+    return {"pointer": pointer, "code": code, "message": message} | ({"hint": hint} if hint else {})

@@ -1,0 +1,154 @@
+"""What jobs leave behind: events, logs, metrics, checkpoints, attempts, results."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api import logs, stream
+from api.auth import needs
+from api.deps import Here
+from api.job_shapes import (
+    AttemptShape,
+    CheckpointShape,
+    EventShape,
+    LogShape,
+    MetricShape,
+    ResultsShape,
+)
+from api.pages import Page, PageHere, cut, listing
+from api.problems import InvalidParameter
+from api.schemas import List
+from flan.errors import NotFound
+from workers.ledger import checkpoints, jobs, journal
+
+router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
+_READ = [needs("jobs:read")]
+_MAX_POINTS = 1_000
+Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS)]
+Sequence = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
+
+
+class NoResults(NotFound):
+    """The job has not found anything out yet."""
+
+    code = "no_results"
+
+
+@router.get(
+    "/events",
+    operation_id="list_job_events",
+    response_model=List[EventShape],
+    dependencies=_READ,
+    responses={200: {"content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+)
+def list_job_events(
+    here: Here,
+    request: Request,
+    job_id: str,
+    after: Sequence = 0,
+    limit: Limit = 100,
+    stream_: Annotated[bool, Query(alias="stream", description="Server-sent events.")] = False,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """What happened, in order; as server-sent events with `stream=true` or `Accept: text/event-stream`.
+
+    The ids of a stream are the events' `seq`: reconnect with `Last-Event-ID` and nothing is missed.
+    """
+    with here.sessions.begin() as session:
+        jobs.get(session, job_id)
+        if stream_ or stream.MEDIA_TYPE in request.headers.get("accept", ""):
+            start = _seq(last_event_id) if last_event_id is not None else after
+            frames = stream.job_events(here, job_id, start)
+            return StreamingResponse(frames, media_type=stream.MEDIA_TYPE, headers=stream.HEADERS)
+        found = journal.events_after(session, job_id, after, limit=min(limit + 1, journal.PAGE))
+    return listing(found, Page(None, min(limit, journal.PAGE - 1)), EventShape.of)
+
+
+@router.get(
+    "/metrics", operation_id="list_job_metrics", response_model=List[MetricShape], dependencies=_READ
+)
+def list_job_metrics(
+    here: Here,
+    job_id: str,
+    name: Annotated[str | None, Query(max_length=128, description="Only this figure.")] = None,
+    after: Annotated[str | None, Query(max_length=192, description="Start after the point of this id.")] = None,
+    limit: Limit = 100,
+) -> Response:
+    """Figures by step and name: `train/loss`, `train/learning_rate`, …"""
+    with here.sessions.begin() as session:
+        jobs.get(session, job_id)
+        found = journal.metrics_after(
+            session, job_id, _metric_key(after), name=name, limit=min(limit + 1, journal.PAGE)
+        )
+    return listing(found, Page(None, min(limit, journal.PAGE - 1)), MetricShape.of)
+
+
+@router.get(
+    "/checkpoints",
+    operation_id="list_job_checkpoints",
+    response_model=List[CheckpointShape],
+    dependencies=_READ,
+)
+def list_job_checkpoints(here: Here, page: PageHere, job_id: str) -> Response:
+    """Checkpoints, newest first."""
+    with here.sessions.begin() as session:
+        jobs.get(session, job_id)
+        found = checkpoints.all_checkpoints(session, job_id)
+    return listing(cut(found, page, lambda checkpoint: checkpoint.name), page, CheckpointShape.of)
+
+
+@router.get(
+    "/attempts", operation_id="list_job_attempts", response_model=List[AttemptShape], dependencies=_READ
+)
+def list_job_attempts(here: Here, page: PageHere, job_id: str) -> Response:
+    """Every try at the job, in order."""
+    with here.sessions.begin() as session:
+        jobs.get(session, job_id)
+        found = jobs.attempts(session, job_id)
+    return listing(cut(found, page, lambda attempt: str(attempt.number)), page, AttemptShape.of)
+
+
+@router.get("/logs", operation_id="read_job_log", response_model=LogShape, dependencies=_READ)
+def read_job_log(
+    here: Here,
+    job_id: str,
+    rank: Annotated[int, Query(ge=0, lt=1024)] = 0,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31, description="None = the latest.")] = None,
+    offset: Annotated[
+        int, Query(ge=-(2**40), le=2**40, description="Byte to start at; negative = from the end.")
+    ] = 0,
+) -> LogShape:
+    """Up to 256 KiB of what a rank wrote."""
+    with here.sessions.begin() as session:
+        job = jobs.get(session, job_id)
+        tried = {each.number: each for each in jobs.attempts(session, job_id)}
+    number = attempt or job.attempt
+    if number not in tried:
+        raise NotFound(f"job {job_id} has no attempt {number}", hint="it may still be queued")
+    return logs.read(tried[number], rank, offset)
+
+
+@router.get("/results", operation_id="get_job_results", response_model=ResultsShape, dependencies=_READ)
+def get_job_results(here: Here, job_id: str) -> ResultsShape:
+    """What an evaluation measured."""
+    with here.sessions.begin() as session:
+        job = jobs.get(session, job_id)
+    if job.results is None:
+        raise NoResults(f"job {job_id} has no results", hint="only an evaluation that succeeded has results")
+    return ResultsShape(job_id=job_id, results=job.results)
+
+
+def _seq(last_event_id: str) -> int:
+    if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 18:
+        raise InvalidParameter("Last-Event-ID is the seq of an event: a whole number")
+    return int(last_event_id)
+
+
+def _metric_key(after: str | None) -> journal.MetricKey | None:
+    if after is None:
+        return None
+    step, slash, name = after.partition("/")
+    if not slash or not step.isascii() or not step.isdigit() or len(step) > 18:
+        raise InvalidParameter("after is the id of a point: step/name")
+    return journal.MetricKey(int(step), name)

@@ -1,0 +1,52 @@
+"""Preview: rows as a model would see them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from api import rows
+from api.auth import needs
+from api.bodies import Body
+from api.catalog import template_sets
+from api.deps import Here
+from api.openapi import takes
+from api.schemas import RenderedShape, RenderingShape, RenderRequest
+from flan.errors import FlanError
+from flan.tasks.render import instance, render
+
+router = APIRouter(tags=["Template sets"])
+
+
+class NoSuchTemplate(FlanError):
+    """A template number that the task does not have."""
+
+    code, blame = "template_unknown", "user"
+
+
+@router.post(
+    "/render",
+    operation_id="render",
+    response_model=RenderingShape,
+    dependencies=[needs("jobs:read")],
+    openapi_extra=takes(RenderRequest),
+)
+def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequest))]) -> RenderingShape:
+    """Rows through templates, rendered by the renderer of training, evaluation and serving."""
+    with here.sessions.begin() as session:
+        task = template_sets.any_task(session, wanted.task)
+    last = len(task.templates) - 1
+    if wanted.template is not None and wanted.template > last:
+        raise NoSuchTemplate(
+            f"{task.name} has templates 0 to {last}, not {wanted.template}", pointer="/template"
+        )
+    chosen = range(last + 1) if wanted.template is None else [wanted.template]
+    sample = wanted.rows or rows.at(here.places, task, wanted.split, wanted.indices)
+    data = []
+    for number, row in enumerate(sample):
+        found = instance(task, row)
+        for i in chosen:
+            shown = render(found, task.templates[i], options_in_prompt=wanted.options_in_prompt)
+            number_shown = number if wanted.rows else wanted.indices[number]
+            role = task.templates[i].role
+            data.append(RenderedShape(row=number_shown, template=i, role=role, **shown._asdict()))
+    return RenderingShape(task=task.name, data=data)

@@ -1,0 +1,119 @@
+"""Template sets: upload, versions, lint."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api import rows
+from api.auth import CallerHere, needs
+from api.bodies import Body, read_json_or_yaml
+from api.catalog import template_sets, versions
+from api.catalog.tables import TemplateSetRow
+from api.deps import Here
+from api.idempotency import Answer, OnceHere
+from api.openapi import takes
+from api.pages import PageHere, listing, single
+from api.schemas import FindingShape, LintShape, List, RowsWanted, TemplateSetShape
+from flan.tasks.lint import lint
+from flan.tasks.task import Task
+
+router = APIRouter(prefix="/template-sets", tags=["Template sets"])
+
+
+@router.post(
+    "",
+    operation_id="create_template_set",
+    status_code=201,
+    response_model=TemplateSetShape,
+    dependencies=[needs("data:write")],
+    openapi_extra=takes(template_sets.Extension, Task, also_yaml=True),
+)
+def create_template_set(
+    here: Here,
+    caller: CallerHere,
+    once: OnceHere,
+    value: Annotated[Any, Depends(read_json_or_yaml)],
+    dry_run: Annotated[bool, Query(description="Check it, and keep nothing.")] = False,
+) -> Response:
+    """Upload a template set: a whole task, or `{name, extends, templates}` for a task that is there.
+
+    The same name again is a new version; the same document again is the version that is there.
+    """
+
+    def make() -> Answer:
+        row, is_new = template_sets.add(session, template_sets.read(session, value), caller.key_id)
+        shown = TemplateSetShape.of(row).model_dump(mode="json")
+        return Answer(201 if is_new else 200, shown, {"Location": f"/template-sets/{row.name}@{row.version}"})
+
+    with here.sessions() as session:
+        if dry_run:
+            with session.begin() as transaction:
+                answer = make()
+                transaction.rollback()
+            return Answer(200, answer.body).response()
+        with session.begin():
+            answer = once.answer(session, make)
+    return answer.response()
+
+
+@router.get(
+    "",
+    operation_id="list_template_sets",
+    response_model=List[TemplateSetShape],
+    dependencies=[needs("jobs:read")],
+)
+def list_template_sets(here: Here, page: PageHere) -> Response:
+    """The newest version of every template set, newest first."""
+    with here.sessions.begin() as session:
+        found = versions.newest_page(session, TemplateSetRow, page.after, page.limit)
+    return listing(found, page, TemplateSetShape.of)
+
+
+@router.get(
+    "/{name}",
+    operation_id="get_template_set",
+    response_model=TemplateSetShape,
+    dependencies=[needs("jobs:read")],
+)
+def get_template_set(here: Here, request: Request, name: str) -> Response:
+    """A template set: `name` (the newest version), `name@3`, or an id."""
+    with here.sessions.begin() as session:
+        row = template_sets.find(session, name)
+    return single(request, TemplateSetShape.of(row))
+
+
+@router.get(
+    "/{name}/versions",
+    operation_id="list_template_set_versions",
+    response_model=List[TemplateSetShape],
+    dependencies=[needs("jobs:read")],
+)
+def list_template_set_versions(here: Here, page: PageHere, name: str) -> Response:
+    """Every version of a template set, newest first."""
+    with here.sessions.begin() as session:
+        row = template_sets.find(session, name)
+        found = versions.versions_page(session, TemplateSetRow, row.name, page.after, page.limit)
+    return listing(found, page, TemplateSetShape.of)
+
+
+@router.post(
+    "/{name}/lint",
+    operation_id="lint_template_set",
+    response_model=LintShape,
+    dependencies=[needs("jobs:read")],
+    openapi_extra=takes(RowsWanted),
+)
+def lint_template_set(here: Here, name: str, wanted: Annotated[RowsWanted, Depends(Body(RowsWanted))]) -> LintShape:
+    """Look for faults in a template set: on the rows given, or on rows of its dataset."""
+    with here.sessions.begin() as session:
+        row = template_sets.find(session, name)
+        task = template_sets.task_of(session, row)
+    sample = wanted.rows or rows.first(here.places, task, wanted.split, wanted.limit)
+    findings = lint(task, sample)
+    return LintShape(
+        name=row.name,
+        version=row.version,
+        num_rows=len(sample),
+        is_clean=not any(finding.severity == "error" for finding in findings),
+        findings=[FindingShape.model_validate(finding, from_attributes=True) for finding in findings],
+    )

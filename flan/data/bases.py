@@ -24,9 +24,7 @@ def import_base(reference: str, store: Store) -> tuple[str | None, ModelCard | N
     """
     if reference.startswith(PRESET_PREFIX):
         return None, None
-    directory = Path(reference)
-    if not directory.is_dir():
-        directory = _cached(reference)
+    directory = model_directory(reference)
     if not (directory / "config.json").is_file():
         raise NotFound(f"{reference!r} has no config.json: it is not a model directory")
     if not any(directory.glob("*.safetensors")):
@@ -35,6 +33,12 @@ def import_base(reference: str, store: Store) -> tuple[str | None, ModelCard | N
         )
     card = read_card(directory) if (directory / CARD_FILE).is_file() else None
     return store.put_tree(directory, only=MODEL_FILES, follow_links=True), card
+
+
+def model_directory(reference: str) -> Path:
+    """Where a model lies on this machine: a directory, or a hub id in the hub's cache. Raises NotFound."""
+    directory = Path(reference)
+    return directory if directory.is_dir() else _cached(reference)
 
 
 def _cached(hub_id: str) -> Path:

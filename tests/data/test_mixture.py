@@ -1,0 +1,172 @@
+"""A draw is a pure function of its number: exact shares, every row once an epoch, the same everywhere."""
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flan.data.mixture import (
+    BLOCK,
+    EmptyMixture,
+    Mixer,
+    draws_digest,
+    mixing_rates,
+    permutation,
+    quotas,
+    sample,
+    usable_templates,
+)
+from flan.spec import Mixture
+from tests.kit.tasks import make_task
+
+SIZES = {"large": 30_000, "middle": 3_000, "small": 1_000}
+COUNTS = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=3), st.integers(1, 100_000), min_size=1, max_size=12
+)
+
+
+def mixer(sizes: dict[str, int], seed: int = 0, templates: int = 10, **mixture: object) -> Mixer:
+    return Mixer(sizes, dict.fromkeys(sizes, templates), Mixture(**mixture), seed)
+
+
+def test_rates_are_those_of_the_worked_example() -> None:
+    """Sizes 1,000 / 3,000 / 30,000 mix as 1/7, 3/7, 3/7 under FLAN's maximum (Wei et al. 2022, 2.4)."""
+    assert mixing_rates(SIZES, Mixture()) == pytest.approx({"large": 3 / 7, "middle": 3 / 7, "small": 1 / 7})
+
+
+def test_cap_counts_before_the_rate() -> None:
+    """A task's rate follows the rows left after examples_cap."""
+    rates = mixing_rates({"a": 30_000, "b": 500}, Mixture(examples_cap=500))
+
+    assert rates == {"a": 0.5, "b": 0.5}
+
+
+def test_temperature_flattens_and_may_be_extreme() -> None:
+    """T = 2 takes square roots; a tiny T gives the largest task nearly everything without overflow."""
+    assert mixing_rates({"a": 400, "b": 100}, Mixture(temperature=2.0)) == pytest.approx(
+        {"a": 2 / 3, "b": 1 / 3}
+    )
+    assert mixing_rates({"a": 400, "b": 100}, Mixture(temperature=1e-3)) == pytest.approx({"a": 1, "b": 0})
+
+
+@given(COUNTS, st.floats(0.05, 100))
+def test_quotas_fill_a_block_and_follow_the_rates(sizes: dict[str, int], temperature: float) -> None:
+    """Whole numbers that sum to a block, none zero, each within a few draws of its rate."""
+    rates = mixing_rates(sizes, Mixture(temperature=temperature))
+    found = quotas(rates)
+
+    assert sum(found.values()) == BLOCK
+    assert min(found.values()) >= 1
+    assert all(abs(found[task] - rates[task] * BLOCK) <= len(rates) + 1 for task in rates)
+
+
+def test_every_block_has_exactly_the_quotas() -> None:
+    """Realised shares are exact in each block, not merely in the long run."""
+    mixed = mixer(SIZES)
+    for block in (0, 3):
+        seen = Counter(mixed.draw(block * BLOCK + i).task for i in range(BLOCK))
+
+        assert seen == quotas(mixed.rates())
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 2**63 - 1))
+def test_every_row_comes_once_an_epoch(size: int, other: int, seed: int) -> None:
+    """Across block borders too; rows beyond the cap never come."""
+    cap = 150
+    mixed = mixer({"a": size, "b": other}, seed, examples_cap=cap)
+    kept = min(size, cap)
+    around = range(BLOCK - 2_000, BLOCK + 2_000)
+    places = [
+        (i, draw.row) for i, draw in zip(around, map(mixed.draw, around), strict=True) if draw.task == "a"
+    ]
+    rows = [row for _, row in places]
+    num_before = quotas(mixed.rates())["a"] - sum(i < BLOCK for i, _ in places)
+    epochs = [rows[i : i + kept] for i in range(-num_before % kept, len(rows) - kept + 1, kept)]
+
+    assert len(epochs) >= 1
+    assert len(set(map(frozenset, epochs))) == 1
+    assert all(len(set(epoch)) == kept and max(epoch) < size for epoch in epochs)
+
+
+def test_order_is_fresh_in_every_epoch() -> None:
+    """The second pass over a task's rows is in another order than the first."""
+    mixed = mixer({"a": 100})
+    first, second = ([mixed.draw(epoch * 100 + i).row for i in range(100)] for epoch in range(2))
+
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 3 * BLOCK), min_size=1, max_size=5))
+def test_draw_does_not_depend_on_what_was_drawn_before(numbers: list[int]) -> None:
+    """In any order, repeated or alone, a number gives the same draw."""
+    one = mixer(SIZES)
+    drawn = [one.draw(number) for number in numbers]
+
+    assert drawn == [mixer(SIZES).draw(number) for number in numbers]
+    assert drawn[::-1] == [one.draw(number) for number in numbers[::-1]]
+
+
+def test_seed_changes_everything_that_is_drawn() -> None:
+    """Tasks, rows, templates and the capped sample all follow the seed."""
+    one, other = (mixer({"a": 2_000, "b": 2_000}, seed, examples_cap=1_000) for seed in (0, 1))
+    pairs = [(one.draw(i), other.draw(i)) for i in range(3_000)]
+
+    assert 0.4 < sum(a.task == b.task for a, b in pairs) / 3_000 < 0.6
+    assert sum(a.template == b.template for a, b in pairs) / 3_000 < 0.2
+    rows = [{draw.row for draw in map(each.draw, range(3_000)) if draw.task == "a"} for each in (one, other)]
+    assert len(rows[0]) == len(rows[1]) == 1_000
+    assert len(rows[0] & rows[1]) < 600
+
+
+def test_templates_come_equally_often_and_apart_from_rows() -> None:
+    """Each template about a tenth of the time; one row meets several templates over the epochs."""
+    mixed = mixer({"a": 50})
+    draws = [mixed.draw(i) for i in range(20_000)]
+    share = Counter(draw.template for draw in draws)
+    of_one_row = {draw.template for draw in draws if draw.row == 7}
+
+    deviation = math.sqrt(20_000 * 0.1 * 0.9)
+    assert sorted(share) == list(range(10))
+    assert all(abs(count - 2_000) < 5 * deviation for count in share.values())
+    assert len(of_one_row) == 10
+
+
+def test_first_draws_are_the_same_on_every_machine_and_version() -> None:
+    """The digest of the first 10,000 draws is a constant: a change of it breaks every pinned job."""
+    assert (
+        draws_digest(mixer(SIZES, seed=7))
+        == "a2861ea92b939f1495389855b83e4c565f05059bf0bfe5c8f692312c9f48ca2e"
+    )
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 9))
+def test_sample_is_some_of_the_numbers_in_order(size: int, count: int, key: int) -> None:
+    """As many as asked for or there are, none twice, rising; a permutation is all of them."""
+    chosen = sample(size, count, key).tolist()
+
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(size, count)
+    assert set(chosen) <= set(range(size))
+    assert sorted(permutation(size, key).tolist()) == list(range(size))
+
+
+def test_empty_mixture_is_refused() -> None:
+    """No task, or a task without rows, is an error that says which."""
+    with pytest.raises(EmptyMixture, match="no task is left"):
+        mixing_rates({}, Mixture())
+    with pytest.raises(EmptyMixture, match="no rows for b"):
+        mixing_rates({"a": 1, "b": 0}, Mixture())
+
+
+def test_usable_templates_follow_the_mixture() -> None:
+    """The first ones of the task, inverted ones only where they are asked for."""
+    task = make_task()
+
+    assert usable_templates(task, Mixture()) == (0, 1, 2)
+    assert usable_templates(task, Mixture(templates_per_task=1)) == (0,)
+    assert usable_templates(task, Mixture(include_inverted=False)) == (0, 1)

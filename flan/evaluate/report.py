@@ -1,8 +1,8 @@
 """Results of several models side by side, as data, as a table for a terminal and as Markdown.
 
-A cell is mean ± spread over templates, with n: a figure without them is not shown anywhere. The last column
-says whether a model met the task for the first time: proven, violated or unknown, in the order of the models
-where they differ.
+A cell is mean ± spread over templates, in a line with the n that all its cells share: no figure is shown
+without them. The last column says whether a model met the task for the first time: proven, violated or
+unknown, in the order of the models where they differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from flan.evaluate.results import Results, TaskResult
 from flan.spec import parse
 from flan.tasks.taxonomy import Verdict
 
+TITLE = "Mean ± spread over templates, in percent (accuracy unless named)"
+
 
 class NotComparable(FlanError):
     """Results that were not measured alike cannot stand in one table."""
@@ -28,7 +30,6 @@ class Cell(NamedTuple):
 
     mean: float
     spread: float | None
-    n: int
     interval: tuple[float, float]
     verdict: Verdict
 
@@ -39,6 +40,7 @@ class Line(NamedTuple):
     task: str
     cluster: str
     metric: str
+    n: int
     chance: float | None
     majority: float | None
     cells: tuple[Cell | None, ...]
@@ -68,26 +70,23 @@ def compare(results: Sequence[Results], labels: Sequence[str] = ()) -> Compariso
 
 def results_table(results: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> Table:
     """A table for a terminal. `results` are as read from results.json, base first."""
-    comparison = compare([parse(Results, one) for one in results], labels)
-    title = "mean ± spread over templates (n rows), in percent"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("task", overflow="fold")
-    table.add_column("metric")
-    for header in ("chance", "majority", *comparison.models):
-        table.add_column(header, justify="right", overflow="fold")
-    table.add_column("zero-shot")
-    for line in comparison.lines:
-        table.add_row(line.task, line.metric, *_texts(line))
+    rows = _rows(compare([parse(Results, one) for one in results], labels))
+    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD)
+    task, *figures, zero_shot = rows[0]
+    table.add_column(task, min_width=16, overflow="fold")
+    for header in figures:
+        table.add_column(header, justify="right", min_width=min(len(header), 11), overflow="fold")
+    table.add_column(zero_shot, min_width=9)
+    for row in rows[1:]:
+        table.add_row(*row)
     return table
 
 
 def results_markdown(results: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> str:
-    """The same as a Markdown table, ended by a line break."""
-    comparison = compare([parse(Results, one) for one in results], labels)
-    headers = ("task", "metric", "chance", "majority", *comparison.models, "zero-shot")
-    lines = [headers, ("---", "---", *["---:"] * (len(headers) - 3), "---")]
-    lines += [(line.task, line.metric, *_texts(line)) for line in comparison.lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """The same as a Markdown table under its title, ended by a line break."""
+    header, *rows = _rows(compare([parse(Results, one) for one in results], labels))
+    rule = ["---", *["---:"] * (len(header) - 2), "---"]
+    return f"{TITLE}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
 
 
 def _line(measured: Sequence[TaskResult | None], results: Sequence[Results]) -> Line:
@@ -99,10 +98,11 @@ def _line(measured: Sequence[TaskResult | None], results: Sequence[Results]) -> 
         task=first.task,
         cluster=first.cluster,
         metric=first.metric,
+        n=first.n,
         chance=first.chance,
         majority=first.majority,
         cells=tuple(
-            Cell(one.mean, one.spread, one.n, one.interval, whole.verdicts[one.task]) if one else None
+            Cell(one.mean, one.spread, one.interval, whole.verdicts[one.task]) if one else None
             for one, whole in zip(measured, results, strict=True)
         ),
     )
@@ -118,14 +118,19 @@ def _check_alike(a: TaskResult, b: TaskResult) -> None:
             )
 
 
+def _rows(comparison: Comparison) -> list[list[str]]:
+    header = ["task", "n", "chance", "majority", *comparison.models, "zero-shot"]
+    return [header, *(_texts(line) for line in comparison.lines)]
+
+
 def _texts(line: Line) -> list[str]:
+    task = line.task if line.metric == "accuracy" else f"{line.task} ({line.metric})"
     guesses = ["–" if guess is None else f"{100 * guess:.1f}" for guess in (line.chance, line.majority)]
     verdicts = dict.fromkeys(cell.verdict for cell in line.cells if cell)
-    return [*guesses, *(_cell_text(cell) for cell in line.cells), " / ".join(verdicts)]
+    return [task, str(line.n), *guesses, *(_cell_text(cell) for cell in line.cells), " / ".join(verdicts)]
 
 
 def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return "–"
-    spread = "" if cell.spread is None else f"\u00a0±\u00a0{100 * cell.spread:.1f}"
-    return f"{100 * cell.mean:.1f}{spread}\u00a0({cell.n})"
+    return f"{100 * cell.mean:.1f}" + ("" if cell.spread is None else f" ± {100 * cell.spread:.1f}")

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -91,9 +91,9 @@ def serve(
     token: Annotated[str | None, typer.Option(envvar="FLAN_SERVE_TOKEN", help="Bearer token.")] = None,
 ) -> None:
     """Serve one model until Ctrl-C."""
-    from flan.serve.server import serve_model
+    from flan.serve.lifetime import serve_model
 
-    serve_model(Path(model), host=host, port=port, token=token)
+    serve_model(model, host=host, port=port, token=token)
 
 
 @app.command()
@@ -217,7 +217,7 @@ def _text(argument: str) -> str:
     return sys.stdin.read() if argument == "-" else argument
 
 
-def _ask(model: str, what: str, request: dict[str, Any]) -> None:
+def _ask(model: str, what: Literal["generate", "classify"], request: dict[str, Any]) -> None:
     from flan.serve.answers import ask_locally
 
     typer.echo(json.dumps(ask_locally(model, what, request), indent=2, ensure_ascii=False))

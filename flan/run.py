@@ -39,7 +39,7 @@ def run(directory: Path) -> int:
 def _carry_out(spec: Spec, directory: Path, events: EventWriter | None) -> Ending:
     # Imported here: only a rank pays for torch.
     if isinstance(spec, ServeSpec):
-        from flan.serve.server import serve
+        from flan.serve.lifetime import serve
 
         assert events is not None, "a served model has one rank"
         return serve(spec, directory, events)

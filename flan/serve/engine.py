@@ -17,8 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,20 +25,20 @@ from torch import Tensor
 from flan.data.tokens import Ids
 from flan.errors import FlanError
 from flan.model.load import Model
-from flan.model.sampling import draw_tokens, noise, token_logprobs
+from flan.model.sampling import draw_tokens, token_logprobs
 from flan.model.scoring import OptionScore, score_options
 from flan.serve.attention import Reader, Rows
-from flan.serve.writing import Characters, Stops
+from flan.serve.sequences import Completion, Piece, Request, Writing
 from flan.spec import Sampling
 
 READ_TOKENS = 2_048
 """Prompt tokens read between two steps, at least one prompt: what those in flight wait for newcomers."""
 SCORE_TOKENS = 2_048
 """Token slots of a forward pass that scores options; requests scored between two steps, at least one."""
+STOP_S = 10.0
+"""How long stop() waits for the step that is running."""
 BEAT_S = 0.5
 """An idle engine shows this often that it lives."""
-
-FinishReason = Literal["stop", "length"]
 
 
 class Overloaded(FlanError):
@@ -60,26 +59,6 @@ class NotFinite(FlanError):
     code, blame = "not_finite", "system"
 
 
-class Piece(NamedTuple):
-    """Text of answer number `sample`, as it is written."""
-
-    sample: int
-    text: str
-
-
-class Completion(NamedTuple):
-    """One finished answer; `sample` counts the answers to a request, from 0."""
-
-    sample: int
-    text: str
-    finish_reason: FinishReason
-    """stop: the model's end of answer or a stop string; length: max_new_tokens."""
-    token_ids: tuple[int, ...]
-    """Everything drawn, an end of answer included."""
-    token_logprobs: tuple[float, ...]
-    """By the model itself: temperature 1, nothing cut off. Empty unless asked for."""
-
-
 class Status(NamedTuple):
     """How the engine is."""
 
@@ -96,85 +75,10 @@ class Status(NamedTuple):
     """Drawn since the start."""
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A request for n answers to one prompt."""
-
-    prompt: Ids
-    sampling: Sampling
-    n: int
-    has_logprobs: bool
-    deliver: Callable[[Piece], None]
-    unbegun: deque[int]
-    completions: list[Completion] = field(default_factory=list)
-    future: Future[list[Completion]] = field(default_factory=Future)
-
-
 class _Scoring(NamedTuple):
     prompt: Ids
     options: Sequence[Ids]
     future: Future[list[OptionScore]]
-
-
-class _Sequence:
-    """One answer being written."""
-
-    def __init__(self, request: _Request, sample: int, model: Model) -> None:
-        self.request, self.sample = request, sample
-        self.tokens: list[int] = []
-        self.logprobs: list[float] = []
-        self.finish_reason: FinishReason | None = None
-        self._end = list(model.card.contract.end_ids)
-        self._characters = Characters(model.tokenizer)
-        self._stops = Stops(request.sampling.stop)
-        self._num_read = 0
-        self._text: list[str] = []
-
-    @property
-    def noise(self) -> float:
-        """What decides the next token."""
-        seed = self.request.sampling.seed
-        assert seed is not None, "answers.py draws a seed where the request has none"
-        return noise(seed, self.sample, len(self.tokens))
-
-    def push(self, token: int) -> None:
-        """Go on by `token`; what can be shown of it is delivered."""
-        self.tokens.append(token)
-        if self.tokens[-len(self._end) :] == self._end:
-            self._num_read = len(self.tokens)
-            self._finish("stop")
-            return
-        # The beginning of an end of several ids is no text unless something else follows.
-        ready = len(self.tokens) - self._overlap_with_end()
-        while self._num_read < ready and not self._stops.is_met:
-            self._show(self._stops.push(self._characters.push(self.tokens[self._num_read])))
-            self._num_read += 1
-        if self._stops.is_met:
-            self.finish_reason = "stop"
-        elif len(self.tokens) >= self.request.sampling.max_new_tokens:
-            self._finish("length")
-
-    def completion(self) -> Completion:
-        """The answer, once it is finished."""
-        assert self.finish_reason is not None
-        text = "".join(self._text)
-        return Completion(self.sample, text, self.finish_reason, tuple(self.tokens), tuple(self.logprobs))
-
-    def _finish(self, reason: FinishReason) -> None:
-        pieces = [self._characters.push(token) for token in self.tokens[self._num_read :]]
-        self._show(self._stops.push("".join([*pieces, self._characters.rest()])))
-        if not self._stops.is_met:
-            self._show(self._stops.rest())
-        self.finish_reason = "stop" if self._stops.is_met else reason
-
-    def _show(self, text: str) -> None:
-        if text:
-            self._text.append(text)
-            self.request.deliver(Piece(self.sample, text))
-
-    def _overlap_with_end(self) -> int:
-        longest = min(len(self.tokens), len(self._end) - 1)
-        return next((n for n in range(longest, 0, -1) if self.tokens[-n:] == self._end[:n]), 0)
 
 
 class Engine:
@@ -185,9 +89,9 @@ class Engine:
         self._reader = Reader(model)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Request] = deque()
         self._scorings: deque[_Scoring] = deque()
-        self._sequences: list[_Sequence] = []
+        self._sequences: list[Writing] = []
         self._rows: Rows | None = None
         self._changed = threading.Condition()
         self._is_stopping = False
@@ -201,11 +105,11 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more; what is in flight ends in EngineStopped. Returns when the thread has ended."""
+        """Answer no more; what is in flight ends in EngineStopped."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(STOP_S)
 
     def status(self) -> Status:
         """How the engine is, now."""
@@ -239,7 +143,7 @@ class Engine:
         `deliver` is called on the engine's thread with each piece of text, before the future is done; it
         must not raise. Raises Overloaded, EngineStopped.
         """
-        request = _Request(prompt, sampling, n, has_logprobs, deliver or _ignore, unbegun=deque(range(n)))
+        request = Request(prompt, sampling, n, has_logprobs, deliver or _ignore, unbegun=deque(range(n)))
         with self._changed:
             in_use = len(self._sequences) + sum(len(other.unbegun) for other in self._waiting)
             self._admit(can_begin=in_use < self._max_batch)
@@ -306,7 +210,7 @@ class Engine:
             num_joining = min(self._max_batch - len(self._sequences), len(request.unbegun))
             with self._changed:
                 for _ in range(num_joining):
-                    self._sequences.append(_Sequence(request, request.unbegun.popleft(), self._model))
+                    self._sequences.append(Writing(request, request.unbegun.popleft(), self._model))
                 if not request.unbegun:
                     self._waiting.popleft()
             parts.append(row.kept([0] * num_joining))
@@ -321,7 +225,7 @@ class Engine:
         logits_BV = self._reader.write(self._rows, [sequence.tokens[-1] for sequence in self._sequences])
         self._advance(list(self._sequences), logits_BV)
 
-    def _advance(self, sequences: Sequence[_Sequence], logits_BV: Tensor) -> None:
+    def _advance(self, sequences: Sequence[Writing], logits_BV: Tensor) -> None:
         """One token more for each of `sequences`; those that end with it leave."""
         is_finite = logits_BV.amax(dim=-1).isfinite().tolist()
         samplings = [sequence.request.sampling for sequence in sequences]
@@ -345,7 +249,7 @@ class Engine:
             for sequence in self._sequences
         ])  # fmt: skip
 
-    def _complete(self, sequence: _Sequence) -> None:
+    def _complete(self, sequence: Writing) -> None:
         request = sequence.request
         request.completions.append(sequence.completion())
         if len(request.completions) == request.n and request.future.set_running_or_notify_cancel():

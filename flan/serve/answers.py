@@ -1,0 +1,165 @@
+"""What the model gave → an answer that says how it was found. The same for the HTTP server and the command line."""
+
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from flan.card import ModelCard
+from flan.data.bases import model_directory
+from flan.data.tokens import Ids
+from flan.model.load import load_model
+from flan.model.scoring import OptionScore
+from flan.serve.engine import Engine
+from flan.serve.messages import (
+    MAX_SAMPLES,
+    Choice,
+    Classification,
+    ClassifyAnswer,
+    ClassifyRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    OptionResult,
+    ScoreAnswer,
+    ScoredContinuation,
+    TokenLogprobs,
+    Usage,
+)
+from flan.serve.plans import SAMPLING_FIELDS, Rank, Sample, plan_classify, plan_generate
+from flan.serve.sequences import Completion
+from flan.spec import Sampling, parse
+
+TIE = 1e-6
+"""Log-probabilities closer than this are equal: rounding alone tells them apart."""
+_WITHOUT_EFFECT = (*SAMPLING_FIELDS, "max_new_tokens", "seed", "stream", "logprobs")
+"""Fields that say how to sample: a request that is ranked has no use for them."""
+
+
+def ask_locally(model: str, what: Literal["generate", "classify"], request: dict[str, Any]) -> dict[str, Any]:
+    """The answer of the model in a directory, or of the hub's local cache, as the server would give it.
+
+    A stream makes no sense here: the answer comes whole. Raises what the server answers as a problem.
+    """
+    asked = parse(GenerateRequest, request) if what == "generate" else parse(ClassifyRequest, request)
+    loaded = load_model(model_directory(model))
+    engine = Engine(loaded, max_batch=MAX_SAMPLES, max_waiting=1)
+    engine.start()
+    try:
+        if isinstance(asked, ClassifyRequest):
+            rank = plan_classify(loaded, asked)
+            scores = engine.score(rank.prompt, rank.targets).result()
+            return classify_answer(loaded.card, rank, scores).model_dump(mode="json")
+        plan = plan_generate(loaded, Sampling(), asked)
+        result: Sequence[Completion] | Sequence[OptionScore]
+        if isinstance(plan, Rank):
+            result = engine.score(plan.prompt, plan.targets).result()
+        else:
+            writing = engine.generate(plan.prompt, plan.sampling, n=plan.n, has_logprobs=asked.logprobs)
+            result = writing.result()
+        return generate_answer(loaded.card, asked, plan, result).model_dump(mode="json")
+    finally:
+        engine.stop()
+
+
+def generate_answer(
+    card: ModelCard,
+    request: GenerateRequest,
+    plan: Sample | Rank,
+    result: Sequence[Completion] | Sequence[OptionScore],
+) -> GenerateAnswer:
+    """The answer to a request, from what the engine gave for its plan."""
+    if isinstance(plan, Rank):
+        scores = [score for score in result if isinstance(score, OptionScore)]
+        chosen = classification(plan.options, scores)
+        return GenerateAnswer(
+            **_head(card, "gen", plan.prompt, scores),
+            mode="classify",
+            mode_reason=plan.reason,
+            choices=(Choice(index=0, text=chosen.choice, finish_reason="stop"),),
+            classification=chosen,
+            unused=tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) not in (None, False)),
+        )
+    completions = [completion for completion in result if isinstance(completion, Completion)]
+    return GenerateAnswer(
+        **_head(card, "gen", plan.prompt, completions),
+        mode="sample",
+        mode_reason=plan.reason,
+        choices=tuple(_choice(completion, has_logprobs=request.logprobs) for completion in completions),
+        seed=plan.sampling.seed,
+        parameters=plan.parameters,
+    )
+
+
+def classify_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore]) -> ClassifyAnswer:
+    """The answer to `POST /classify`."""
+    head = _head(card, "cls", plan.prompt, scores)
+    return ClassifyAnswer(**head, **dict(classification(plan.options, scores)))
+
+
+def score_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore]) -> ScoreAnswer:
+    """The answer to `POST /score`."""
+    scored = [
+        ScoredContinuation(
+            continuation=text,
+            logprob=score.logprob,
+            num_tokens=score.num_tokens,
+            token_logprobs=score.token_logprobs,
+        )
+        for text, score in zip(plan.options, scores, strict=True)
+    ]
+    return ScoreAnswer(**_head(card, "score", plan.prompt, scores), scores=tuple(scored))
+
+
+def classification(options: Sequence[str], scores: Sequence[OptionScore]) -> Classification:
+    """The option of highest log-probability, the first of equal ones; probabilities are among the options.
+
+    Sums of log-probabilities, not divided by length (Wei et al. 2022, 2.3: rank classification).
+    """
+    logprobs = [score.logprob for score in scores]
+    index = logprobs.index(max(logprobs))
+    weights = [math.exp(logprob - logprobs[index]) for logprob in logprobs]
+    others = logprobs[:index] + logprobs[index + 1 :]
+    margin = logprobs[index] - max(others) if others else None
+    return Classification(
+        choice=options[index],
+        index=index,
+        scores=tuple(
+            OptionResult(
+                option=option,
+                logprob=score.logprob,
+                num_tokens=score.num_tokens,
+                probability=weight / sum(weights),
+            )
+            for option, score, weight in zip(options, scores, weights, strict=True)
+        ),
+        margin=margin,
+        option_mass=sum(map(math.exp, logprobs)),
+        tied=margin is not None and margin < TIE,
+    )
+
+
+def _choice(completion: Completion, *, has_logprobs: bool) -> Choice:
+    tokens = TokenLogprobs(token_ids=completion.token_ids, token_logprobs=completion.token_logprobs)
+    return Choice(
+        index=completion.sample,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        logprobs=tokens if has_logprobs else None,
+    )
+
+
+def _head(
+    card: ModelCard, prefix: str, prompt: Ids, results: Sequence[Completion] | Sequence[OptionScore]
+) -> dict[str, Any]:
+    written = sum(
+        len(result.token_ids) if isinstance(result, Completion) else result.num_tokens for result in results
+    )
+    usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, total_tokens=len(prompt) + written)
+    return {
+        "id": f"{prefix}_{secrets.token_hex(12)}",
+        "created": int(time.time()),
+        "model": card.name,
+        "contract": card.contract.digest(),
+        "usage": usage,
+    }

@@ -1,0 +1,177 @@
+"""The stream is a pure function of spec and position, and every rank's share is exactly its part of a step."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flan.data.batches import StepBatch, Stream, StreamState, share
+from flan.data.mixture import mixer_of, usable_templates
+from flan.data.rows import Rows
+from flan.data.tokens import TargetTooLong, make_contract
+from flan.spec import Mixture, TuneSpec, parse
+from flan.tasks.render import RowError, instance, render
+from tests.kit.models import tiny_tokenizer
+from tests.kit.tasks import make_rows, make_task, rows_in_memory
+
+TOKENIZER = tiny_tokenizer()
+CONTRACTS = {name: make_contract(TOKENIZER, name) for name in ("decoder", "encoder_decoder")}
+TASKS = {name: make_task(name) for name in ("mood", "taste")}
+ROWS = {
+    "mood": rows_in_memory(make_rows(40, words=6)),
+    "taste": rows_in_memory(make_rows(25, words=60)),
+}
+SPEC = TuneSpec(
+    name="kit", base="preset:nano", tokens_per_step=600, input_length=80, target_length=20, seed=5
+)
+
+
+def open_stream(
+    start: StreamState | None = None,
+    *,
+    architecture: str = "decoder",
+    spec: TuneSpec = SPEC,
+    rows: dict[str, Rows] = ROWS,
+) -> Stream:
+    return Stream(spec, {n: TASKS[n] for n in rows}, rows, TOKENIZER, CONTRACTS[architecture], start)
+
+
+def same(a: StepBatch, b: StepBatch) -> bool:
+    return a[1:] == b[1:] and all(np.array_equal(x, y) for x, y in zip(a.packs, b.packs, strict=True))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 12), st.sampled_from([*CONTRACTS]))
+def test_reopened_stream_goes_on_with_the_same_bits(cut: int, architecture: str) -> None:
+    """From the state after any step, through JSON, the following steps, states and counts are the same."""
+    with open_stream(architecture=architecture) as stream:
+        for _ in range(cut):
+            stream.next_step()
+        text = json.dumps(stream.state().model_dump(mode="json"))
+        with open_stream(parse(StreamState, json.loads(text)), architecture=architecture) as again:
+            for _ in range(4):
+                assert same(stream.next_step(), again.next_step())
+                assert stream.state() == again.state()
+
+
+def test_state_is_that_of_the_step_handed_out() -> None:
+    """Steps made ahead do not show: a stream's state moves only with next_step."""
+    with open_stream() as stream:
+        assert stream.state() == StreamState()
+        stream.next_step()
+        after_one = stream.state()
+        expected = stream.next_step()
+        with open_stream(after_one) as again:
+            assert same(again.next_step(), expected)
+
+
+@pytest.mark.parametrize("architecture", [*CONTRACTS])
+def test_step_is_the_draws_it_names(architecture: str) -> None:
+    """Decoding a step's weighted labels gives the rendered targets of its draws, each with one EOS."""
+    mixer = mixer_of(SPEC, TASKS, {name: len(rows) for name, rows in ROWS.items()})
+    with open_stream(architecture=architecture) as stream:
+        made = [stream.next_step() for _ in range(6)]
+    for step in made:
+        segments = step.packs.segment_ids if architecture == "decoder" else step.packs.decoder_segment_ids
+        assert len(step.draws) == SPEC.packs_per_step == len(segments)
+        assert step.target_tokens == step.packs.loss_weights.sum()
+        for row, draws in enumerate(step.draws):
+            for segment, number in enumerate(draws, start=1):
+                weighted = (segments[row] == segment) & (step.packs.loss_weights[row] == 1)
+                draw = mixer.draw(number)
+                task = TASKS[draw.task]
+                template = task.templates[usable_templates(task, SPEC.mixture)[draw.template]]
+                target = render(instance(task, ROWS[draw.task][draw.row]), template).target
+                assert TOKENIZER.decode(step.packs.target_ids[row, weighted]) == target + TOKENIZER.eos_token
+
+
+def test_every_draw_is_trained_on_once_or_dropped_and_counted() -> None:
+    """Steps, packs still open and drops together are all draws so far, each once."""
+    with open_stream() as stream:
+        trained = [number for _ in range(20) for pack in stream.next_step().draws for number in pack]
+        state = stream.state()
+    waiting = [number for pack in state.open_packs for number in pack]
+    num_dropped = sum(counts.target_too_long for counts in state.counts.values())
+
+    assert len(set(trained + waiting)) == len(trained + waiting)
+    assert len(trained + waiting) + num_dropped == state.next_draw
+    assert sum(counts.drawn for counts in state.counts.values()) == state.next_draw
+
+
+def test_cuts_and_drops_are_counted_by_task() -> None:
+    """Long fields are cut, long targets dropped; the counts say how often, and how many tokens each task took."""
+    with open_stream() as stream:
+        for _ in range(20):
+            stream.next_step()
+        counts = stream.counts()
+
+    # Rows of "taste" are longer than the input; as targets of the inverted template they are too long.
+    assert counts["mood"].cut == counts["mood"].bad_row == 0
+    assert counts["taste"].cut + counts["taste"].target_too_long == counts["taste"].drawn
+    assert counts["taste"].input_tokens <= counts["taste"].cut * SPEC.input_length
+    assert counts["taste"].input_tokens > counts["mood"].input_tokens / 2
+
+
+def test_bad_rows_are_dropped_and_counted() -> None:
+    """A row without a label, and a broken line, cost one draw each and not the job."""
+    good = make_rows(6)
+    lines = [json.dumps(row).encode() for row in good] + [b'{"text": "x", "label": null}', b'{"text": ']
+    rows = {"mood": Rows(b"\n".join(lines), "kit", "")}
+    with open_stream(rows=rows) as stream:
+        for _ in range(5):
+            stream.next_step()
+        counts = stream.counts()["mood"]
+
+    assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=3)
+
+
+def test_stream_without_a_usable_draw_fails_with_the_reason() -> None:
+    """When nothing can be used the stream says why instead of searching for ever."""
+    bad = {"mood": rows_in_memory([{"text": "x", "label": "strange"}])}
+    long = {"taste": ROWS["taste"]}
+    short = SPEC.model_copy(update={"mixture": Mixture(templates_per_task=3), "target_length": 2})
+    with open_stream(rows=bad) as stream, pytest.raises(RowError, match="strange"):
+        stream.next_step()
+    with open_stream(rows=long, spec=short) as stream, pytest.raises(TargetTooLong):
+        stream.next_step()
+
+
+def test_mixture_reaches_the_stream() -> None:
+    """Templates and caps of the spec are those that are drawn: no inverted one where none is asked for."""
+    mixture = Mixture(include_inverted=False, examples_cap=3)
+    with open_stream(spec=SPEC.model_copy(update={"mixture": mixture})) as stream:
+        text = "".join(
+            TOKENIZER.decode(pack) for _ in range(10) for pack in stream.next_step().packs.token_ids
+        )
+
+    assert "Write a" not in text
+    assert 1 <= len(set(re.findall(r"(\d+) fine", text))) <= 3 * len(TASKS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 5))
+def test_shares_of_the_ranks_are_the_step(num_packs: int, ranks: int, micro_batch: int) -> None:
+    """Every pack goes to exactly one rank; all ranks get the same shapes; the rest is empty."""
+    step = numbered_step(num_packs)
+    shares = [share(step, rank, ranks, micro_batch) for rank in range(ranks)]
+    shapes = [[batch.token_ids.shape for batch in mine] for mine in shares]
+    rows = np.concatenate([batch.token_ids for mine in shares for batch in mine])
+    weights = sum(batch.loss_weights.sum() for mine in shares for batch in mine)
+
+    assert shapes == [shapes[0]] * ranks
+    assert all(rows <= micro_batch for rows, _ in shapes[0])
+    assert sorted(rows[rows[:, 0] > 0][:, 0].tolist()) == list(range(1, num_packs + 1))
+    assert len(rows) - num_packs < ranks
+    assert weights == step.target_tokens
+
+
+def numbered_step(num_packs: int) -> StepBatch:
+    with open_stream(
+        spec=SPEC.model_copy(update={"tokens_per_step": num_packs * SPEC.packed_length})
+    ) as stream:
+        step = stream.next_step()
+    step.packs.token_ids[:, 0] = np.arange(1, num_packs + 1)
+    return step

@@ -1,0 +1,154 @@
+"""The program of a rank that works through many small runs in one process group.
+
+    python -m tests.train.cells LIST      LIST is the JSON of a list of Cells
+
+A "tune" cell is a whole run in its run directory. A "gradient" cell sums the gradient of the first step and
+leaves it there as `gradient.safetensors`. Either may have a fault: something that breaks at one rank.
+"""
+
+import json
+import math
+import resource
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from flan import rundir
+from flan.data.batches import Stream, share
+from flan.data.resolve import open_pinned_rows, pinned_tasks
+from flan.data.rows import Places
+from flan.errors import FlanError
+from flan.model.masks import to_tensors
+from flan.rundir import EventWriter
+from flan.spec import Document, TuneSpec, parse
+from flan.store import Store
+from flan.train.base import load_base
+from flan.train.loop import accumulate
+from flan.train.objective import Objective
+from flan.train.ranks import Ranks, meet, process_group
+from flan.train.stopping import WishReader
+from flan.train.tune import Run, carry_out
+from flan.train.zero import make_engine
+
+
+class Fault(Document):
+    """What goes wrong at the last rank, when it has passed `calls` micro-batches through the network."""
+
+    kind: Literal["loss_nan", "gradient_inf", "disk_full"]
+    calls: int
+
+
+class Cell(Document):
+    """One run of the matrix."""
+
+    directory: str
+    kind: Literal["tune", "gradient"] = "tune"
+    fault: Fault | None = None
+
+
+def main(cells: Path) -> None:
+    """Be one rank of every cell, in order."""
+    ranks = meet("cpu")
+    with process_group(ranks):
+        for document in json.loads(cells.read_text()):
+            _work(parse(Cell, document), ranks)
+
+
+def _work(cell: Cell, ranks: Ranks) -> None:
+    directory = Path(cell.directory)
+    spec = rundir.read_spec(directory)
+    assert isinstance(spec, TuneSpec)
+    events = EventWriter(directory) if ranks.is_first else None
+    run = Run(spec, directory, rundir.read_settings(directory), ranks, events)
+    fault = Breakage(cell.fault) if cell.fault and ranks.rank == ranks.world_size - 1 else None
+    try:
+        if cell.kind == "gradient":
+            _gradient(run)
+        else:
+            carry_out(run, WishReader(directory, reads_file=ranks.is_first), nullcontext())
+    except FlanError as error:
+        (directory / f"error-{ranks.rank}.json").write_text(rundir.failure(error).model_dump_json())
+    finally:
+        if fault is not None:
+            fault.mend()
+            (directory / "touched.json").write_text(json.dumps(fault.touched_weights()))
+
+
+def _gradient(run: Run) -> None:
+    # Imported here, after meet() has chosen the accelerator.
+    from deepspeed.utils import safe_get_full_grad
+
+    tasks = pinned_tasks(run.spec, run.store)
+    rows = open_pinned_rows(run.spec, tasks, "train", Places(Path(run.settings.data or ""), run.store))
+    base = load_base(run.spec, Store(Path(run.settings.store)), None)
+    engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
+    with Stream(run.spec, tasks, rows, base.tokenizer, base.card.contract) as stream:
+        step = stream.next_step()
+    mine = share(step, run.ranks.rank, run.ranks.world_size, run.spec.micro_batch)
+    result = accumulate(engine, run.ranks, [to_tensors(each) for each in mine], step.target_tokens, "run")
+    gradients = {
+        name: _whole(weight, engine, safe_get_full_grad).clone()
+        for name, weight in engine.module.named_parameters()
+    }
+    if run.events is not None:
+        save_file(gradients, run.directory / "gradient.safetensors")
+        run.events.append(
+            "metrics",
+            step=1,
+            values={"train/loss": result.loss, "train/gradient_norm": result.gradient_norm},
+        )
+
+
+def _whole(weight: nn.Parameter, engine: Any, gather: Any) -> Tensor:
+    gradient = weight.grad if engine.zero_optimization_stage() == 0 else gather(weight)
+    assert isinstance(gradient, Tensor)
+    return gradient
+
+
+class Breakage:
+    """A fault at work: strikes inside a forward pass, and remembers the weights as they were then."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self._calls = 0
+        self._module: nn.Module | None = None
+        self._before: dict[str, Tensor] = {}
+        self._handle = register_module_forward_hook(self._strike)
+
+    def mend(self) -> None:
+        """From here on nothing breaks."""
+        self._handle.remove()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def touched_weights(self) -> list[str]:
+        """The weights that have changed since it struck."""
+        assert self._module is not None, "it never struck"
+        now = self._module.state_dict()
+        return [name for name, weight in self._before.items() if not torch.equal(weight, now[name])]
+
+    def _strike(self, module: nn.Module, _: Any, loss: Tensor) -> Tensor | None:
+        if not isinstance(module, Objective):
+            return None
+        self._calls += 1
+        if self._calls < self._fault.calls:
+            return None
+        if self._module is None:
+            self._module = module
+            self._before = {name: weight.clone() for name, weight in module.state_dict().items()}
+        if self._fault.kind == "disk_full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))
+        elif self._fault.kind == "loss_nan":
+            return loss * math.nan
+        else:
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return None
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

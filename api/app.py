@@ -1,6 +1,6 @@
 """The application: every route, behind one door.
 
-    python -m uvicorn --factory api.app:create_app
+python -m uvicorn --factory api.app:create_app
 """
 
 import logging
@@ -16,7 +16,19 @@ from api import auth, openapi, problems
 from api.deps import Platform
 from api.door import Door
 from api.metrics import Metrics
-from api.routes import answers, datasets, job_history, jobs, keys, models, render, status, tasks, template_sets
+from api.routes import (
+    answers,
+    datasets,
+    job_history,
+    jobs,
+    keys,
+    models,
+    openai,
+    render,
+    status,
+    tasks,
+    template_sets,
+)
 from api.settings import Settings
 from flan.store import Store
 from workers.doorbell import Doorbell
@@ -32,6 +44,7 @@ ROUTERS = (
     job_history.router,
     models.router,
     answers.router,
+    openai.router,
     keys.router,
     status.router,
 )

@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.catalog import keys
 from api.deps import Here
+from api.parameters import refuse_unknown
 from api.problems import HttpError
 
 Scope = Literal["jobs:read", "jobs:write", "data:write", "generate", "admin", "metrics:read"]
@@ -92,6 +93,7 @@ class Needs:
                 hint=f"ask for a key with {self.scope}",
                 scope=self.scope,
             )
+        refuse_unknown(request)
         request.state.caller = caller
         return caller
 
@@ -99,8 +101,9 @@ class Needs:
 class Public:
     """Dependency of a route that anyone may use."""
 
-    def __call__(self) -> None:
+    def __call__(self, request: Request) -> None:
         """Nothing is asked."""
+        refuse_unknown(request)
 
 
 def needs(scope: Scope) -> Any:
@@ -129,7 +132,9 @@ def scope_of(route: APIRoute) -> Scope | None:
         if isinstance(dependency, DependsParameter) and isinstance(dependency.dependency, Needs | Public)
     ]
     if len(declared) != 1:
-        raise UndeclaredScope(f"{sorted(route.methods)} {route.path} declares {len(declared)} scopes, not one")
+        raise UndeclaredScope(
+            f"{sorted(route.methods or ())} {route.path} declares {len(declared)} scopes, not one"
+        )
     only = declared[0]
     return only.scope if isinstance(only, Needs) else None
 
@@ -139,7 +144,7 @@ def declared_scopes(app: FastAPI) -> Iterator[tuple[str, str, Scope | None]]:
     for context in iter_route_contexts(app.routes):
         route = context.original_route
         if isinstance(route, APIRoute):
-            for method in sorted(route.methods):
+            for method in sorted(route.methods or ()):
                 yield method, str(context.path), scope_of(route)
         elif context.path not in _PUBLIC_PATHS:
             raise UndeclaredScope(f"{context.path} is served without a scope")

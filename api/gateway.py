@@ -5,10 +5,8 @@ it came and the answer comes back byte for byte as the rank writes it, so a stre
 client goes away, the rank is told by the connection's end.
 """
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import anyio
 import httpx
@@ -22,8 +20,13 @@ from flan.errors import FlanError
 from workers.ledger import models
 from workers.ledger.models import Served
 
+_CUT = (
+    b'event: error\ndata: {"status": 503, "code": "model_unreachable", '
+    b'"detail": "the model stopped in the middle of its answer", "retryable": true}\n\n'
+)
 _PASSED_ON = ("content-type", "cache-control", "retry-after")
-_CLIENT_GONE = 499  # nobody reads it; it tells the figures apart
+NOBODY_WAITS = Response(status_code=499)
+"""For a client that went away. Nobody reads it; it tells the figures apart."""
 
 
 class NoModelNamed(HttpError):
@@ -45,7 +48,18 @@ class ModelTooSlow(HttpError):
 
 
 async def forward(here: Platform, request: Request, path: str, model: str | None, body: bytes) -> Response:
-    """The answer of the model called `model` (None = the default) to `body`, sent to its `path`.
+    """The answer of the model called `model` (None = the default) to `body`, as it writes it.
+
+    Raises what `ask` raises.
+    """
+    answer = await ask(here, request, path, model, body)
+    return NOBODY_WAITS if answer is None else passed_on(answer)
+
+
+async def ask(
+    here: Platform, request: Request, path: str, model: str | None, body: bytes
+) -> httpx.Response | None:
+    """The head of a served model's answer, its body still to be read; None when the client went away.
 
     Raises ModelNotFound and NoModelNamed, both listing what is served; ModelUnreachable, ModelTooSlow.
     """
@@ -62,20 +76,21 @@ async def forward(here: Platform, request: Request, path: str, model: str | None
         },
         timeout=httpx.Timeout(here.settings.answer_timeout_s, connect=5),
     )
-    answer = await _unless_gone(request, partial(_ask, here, sent))
-    if answer is None:
-        return Response(status_code=_CLIENT_GONE)
+    return await _unless_gone(request, partial(_send, here, sent))
+
+
+def passed_on(answer: httpx.Response) -> Response:
+    """A rank's answer, as the client gets it."""
     headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-    return StreamingResponse(_bytes(answer), answer.status_code, headers)
+    return StreamingResponse(closing(answer, answer.aiter_raw()), answer.status_code, headers)
 
 
-def model_of(body: bytes) -> str | None:
-    """What an OpenAI request calls its model; the rank reads the rest."""
+async def read_whole(answer: httpx.Response) -> bytes:
+    """The body of an answer that is no stream. Raises ModelUnreachable."""
     try:
-        value: Any = json.loads(body)
-    except ValueError:
-        return None
-    return value.get("model") if isinstance(value, dict) else None
+        return await answer.aread()
+    except httpx.HTTPError as error:
+        raise ModelUnreachable("the model stopped in the middle of its answer", hint="try again") from error
 
 
 def _find(here: Platform, model: str | None) -> Served:
@@ -101,7 +116,7 @@ def _token(served: Served) -> str:
         raise ModelUnreachable(f"model {served.name!r} has just stopped", hint="try again") from error
 
 
-async def _ask(here: Platform, sent: httpx.Request) -> httpx.Response:
+async def _send(here: Platform, sent: httpx.Request) -> httpx.Response:
     """The head of the rank's answer; its body is still to be read."""
     try:
         return await here.ranks.send(sent, stream=True)
@@ -138,10 +153,16 @@ async def _unless_gone(
     return outcome
 
 
-async def _bytes(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def closing(answer: httpx.Response, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`frames`, made from `answer`, which is closed with them: that tells the rank that nobody reads on."""
     try:
-        async for chunk in answer.aiter_raw():
-            yield chunk
+        async for frame in frames:
+            yield frame
+    except httpx.HTTPError:
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            raise
+        # The status has left: the stream itself must say that it was cut.
+        yield _CUT
     finally:
         with anyio.CancelScope(shield=True):
             await answer.aclose()

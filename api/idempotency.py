@@ -80,7 +80,8 @@ class Once(NamedTuple):
             return made
         if earlier.fingerprint != self.fingerprint:
             raise KeyReused(
-                "this Idempotency-Key was used for another request", hint="use a fresh key for each new request"
+                "this Idempotency-Key was used for another request",
+                hint="use a fresh key for each new request",
             )
         assert earlier.status is not None
         headers = {**(earlier.headers or {}), "Idempotency-Replayed": "true"}

@@ -62,8 +62,8 @@ class JobShape(BaseModel):
         return cls(
             id=job.id,
             name=job.name,
-            kind=job.kind,  # type: ignore[arg-type]
-            state=states.shown(job.state, job.wish),  # type: ignore[arg-type]
+            kind=job.kind,
+            state=states.shown(job.state, job.wish),
             stage=job.stage if job.state == "running" else None,
             attempt=job.attempt,
             created_at=seconds(job.created_at),
@@ -182,7 +182,7 @@ class CheckpointShape(BaseModel):
             job_id=checkpoint.job_id,
             step=checkpoint.step,
             attempt=checkpoint.attempt,
-            state=checkpoint.state,  # type: ignore[arg-type]
+            state=checkpoint.state,
             size_bytes=checkpoint.size_bytes,
             manifest_sha256=checkpoint.manifest_sha256,
             created_at=seconds(checkpoint.written_at),

@@ -21,7 +21,12 @@ def takes(*documents: type[BaseModel], also_yaml: bool = False, binary: bool = F
     _BODIES.update({document.__name__: document for document in documents})
     if binary:
         schema: dict[str, Any] = {"type": "string", "format": "binary"}
-        media = ["application/octet-stream", "application/jsonl", "text/csv", "application/vnd.apache.parquet"]
+        media = [
+            "application/octet-stream",
+            "application/jsonl",
+            "text/csv",
+            "application/vnd.apache.parquet",
+        ]
     else:
         refs = [{"$ref": _REF.format(model=document.__name__)} for document in documents]
         schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
@@ -52,15 +57,15 @@ def document(app: FastAPI) -> dict[str, Any]:
             separate_input_output_schemas=False,
         )
         _add_schemas(schema["components"]["schemas"])
-        for path, operations in schema["paths"].items():
+        for operations in schema["paths"].values():
             for operation in operations.values():
-                _complete(operation, path)
+                _complete(operation)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    documents = [*_BODIES.values(), ProblemShape]
+    documents: list[type[BaseModel]] = [*_BODIES.values(), ProblemShape]
     _, made = models_json_schema([(each, "validation") for each in documents], ref_template=_REF)
     for name, schema in made["$defs"].items():
         schemas.setdefault(name, schema)
@@ -68,7 +73,7 @@ def _add_schemas(schemas: dict[str, Any]) -> None:
         schemas.pop(unused, None)
 
 
-def _complete(operation: dict[str, Any], path: str) -> None:
+def _complete(operation: dict[str, Any]) -> None:
     """Add the operation's example, and the one shape that every error has."""
     responses = operation["responses"]
     responses.pop("422", None)

@@ -35,7 +35,9 @@ class Page(NamedTuple):
 
 
 def _page(
-    after: Annotated[str | None, Query(max_length=128, description="Start after the object with this id.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=128, description="Start after the object with this id.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,
 ) -> Page:
     return Page(after, limit)

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from flan.errors import Conflict, FlanError, InvalidDocument, NotFound, Problem
+from api.surface import methods_at
+from flan.errors import Blame, Conflict, FlanError, InvalidDocument, NotFound, Problem
 from workers.ledger.session import LedgerUnavailable, is_passing
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class HttpError(FlanError):
     """An error that only the HTTP face knows; it says its own status."""
 
     status: ClassVar[int] = 422
-    blame = "user"
+    blame: ClassVar[Blame] = "user"
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -86,9 +87,9 @@ _RETRY_AFTER_S = {429: "1", 503: "5"}
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
-    app.add_exception_handler(FlanError, lambda request, error: _of_flan(request, error))  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, lambda request, error: _of_parameters(request, error))  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, lambda request, error: _of_routing(request, error))  # type: ignore[arg-type]
+    app.add_exception_handler(FlanError, lambda request, error: _of_flan(request, error))
+    app.add_exception_handler(RequestValidationError, lambda request, error: _of_parameters(request, error))
+    app.add_exception_handler(HTTPException, lambda request, error: _of_routing(request, error))
     for unavailable in (DBAPIError, PoolTimeout):
         app.add_exception_handler(unavailable, _of_database)
 
@@ -111,7 +112,9 @@ def problem_of(error: FlanError, request: Request) -> JSONResponse:
     """`error` as the answer to `request`."""
     status = status_of(error)
     if status >= 500:
-        log.error("request failed", extra={"request_id": _request_id(request), "code": error.code}, exc_info=error)
+        log.error(
+            "request failed", extra={"request_id": _request_id(request), "code": error.code}, exc_info=error
+        )
     # What broke on our side may speak of folders and tables: the log has it, the answer does not.
     is_ours = status >= 500 and not isinstance(error, HttpError)
     faults = error.problems if isinstance(error, InvalidDocument) else _single_fault(error)
@@ -201,12 +204,16 @@ def _of_parameters(request: Request, error: RequestValidationError) -> Response:
 def _of_routing(request: Request, error: HTTPException) -> Response:
     codes = {404: "not_found", 405: "method_not_allowed", 400: BadRequest.code, 413: TooLarge.code}
     details = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not allowed here"}
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # The router knows of the first route it met; a path has all the methods of its routes.
+        headers["Allow"] = ", ".join(methods_at(request.app, request.url.path))
     return answer(
         request,
         error.status_code,
         codes.get(error.status_code, "http_error"),
         details.get(error.status_code, str(error.detail)),
-        headers=error.headers,
+        headers=headers,
     )
 
 

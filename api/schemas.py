@@ -1,6 +1,5 @@
 """Shapes that only an HTTP client sees. Requests are documents (strict); answers may grow."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -134,7 +133,9 @@ class RenderRequest(Document):
     """Which template; None = all."""
     rows: list[Row] | None = Field(default=None, min_length=1, max_length=100)
     split: str | None = Field(default=None, max_length=64)
-    indices: tuple[Annotated[int, Field(ge=0, le=2**31)], ...] = Field(default=(0,), min_length=1, max_length=100)
+    indices: tuple[Annotated[int, Field(ge=0, le=2**31)], ...] = Field(
+        default=(0,), min_length=1, max_length=100
+    )
     """Rows of the split, where none are given."""
     options_in_prompt: bool = True
 
@@ -288,7 +289,7 @@ class ModelShape(BaseModel):
             version=version.version,
             created_at=seconds(version.created_at),
             digest=version.digest,
-            role=version.role,  # type: ignore[arg-type]
+            role=version.role,
             job_id=version.job_id,
             aliases=aliases,
             served_as=served_as,

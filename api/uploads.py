@@ -120,7 +120,9 @@ def _refuse_foreign(path: Path, format_: Format) -> None:
         head = file.read(8)
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
-            raise NotARowsFile(f"this is {what}, not {format_}", hint="send the rows themselves, as UTF-8 text")
+            raise NotARowsFile(
+                f"this is {what}, not {format_}", hint="send the rows themselves, as UTF-8 text"
+            )
     if head.startswith(b"PAR1") != (format_ == "parquet") and head:
         is_parquet = head.startswith(b"PAR1")
         message = f"this is Parquet, not {format_}" if is_parquet else "this is not Parquet"

@@ -35,11 +35,21 @@ def add_split(
             f"the splits of {name!r} are {before.format}, this one is {format_}",
             hint=f"convert it to {before.format}, or choose another name",
         )
-    fresh = {"sha256": sha256, "num_rows": upload.num_rows, "size_bytes": size_bytes, "columns": _columns(upload)}
+    fresh = {
+        "sha256": sha256,
+        "num_rows": upload.num_rows,
+        "size_bytes": size_bytes,
+        "columns": _columns(upload),
+    }
     if before is not None and before.format == format_ and splits.get(split) == fresh:
         return before, False
     row = DatasetRow(
-        id=new_id("ds"), name=name, version=version, format=format_, splits=splits | {split: fresh}, key_id=key_id
+        id=new_id("ds"),
+        name=name,
+        version=version,
+        format=format_,
+        splits=splits | {split: fresh},
+        key_id=key_id,
     )
     session.add(row)
     session.flush()

@@ -65,7 +65,9 @@ class CatalogLibrary:
         """The directory, which must lie below the models folder, links followed. Raises ForbiddenPath."""
         folder = self._models_folder
         if folder is None:
-            raise ForbiddenPath("this server opens no directories", hint="set FLAN_MODELS to a folder of models")
+            raise ForbiddenPath(
+                "this server opens no directories", hint="set FLAN_MODELS to a folder of models"
+            )
         path = (folder / reference).resolve()
         if not path.is_relative_to(folder):
             raise ForbiddenPath(f"{reference!r} is outside the models folder of this server")

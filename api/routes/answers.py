@@ -1,4 +1,4 @@
-"""Questions to served models: our own face, and the one that OpenAI's clients speak."""
+"""Questions to served models: sampled, chosen among options, scored."""
 
 from typing import Annotated
 
@@ -9,7 +9,6 @@ from api.auth import needs
 from api.bodies import Body, Raw, read_raw
 from api.deps import Here
 from api.openapi import takes
-from api.schemas import OpenAIModel, OpenAIModels
 from flan.serve.messages import (
     ClassifyAnswer,
     ClassifyRequest,
@@ -18,7 +17,6 @@ from flan.serve.messages import (
     ScoreAnswer,
     ScoreRequest,
 )
-from workers.ledger import models
 
 router = APIRouter(tags=["Answers"])
 _GENERATE = [needs("generate")]
@@ -74,14 +72,3 @@ async def score(
 ) -> Response:
     """Log-probabilities of continuations of a prompt, token by token."""
     return await gateway.forward(here, request, "/score", asked.model, raw.data)
-
-
-@router.get(
-    "/v1/models", operation_id="openai_models", response_model=OpenAIModels, dependencies=_GENERATE
-)
-def list_served_models(here: Here) -> OpenAIModels:
-    """The deployments that answer now, as OpenAI's clients list them."""
-    with here.sessions.begin() as session:
-        served = models.all_served(session)
-    names = sorted({each.name for each in served})
-    return OpenAIModels(data=[OpenAIModel(id=name) for name in names])

@@ -34,7 +34,7 @@ async def upload_dataset(
     request: Request,
     name: Annotated[str, Query(pattern=_NAME)],
     split: Annotated[str, Query(pattern=_NAME)],
-    format: Annotated[Format | None, Query(description="None = by Content-Type.")] = None,  # noqa: A002
+    format: Annotated[Format | None, Query(description="None = by Content-Type.")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Upload one split as the request's body: JSON lines, CSV or Parquet.

@@ -65,14 +65,14 @@ def list_job_events(
     return listing(found, Page(None, min(limit, journal.PAGE - 1)), EventShape.of)
 
 
-@router.get(
-    "/metrics", operation_id="list_job_metrics", response_model=List[MetricShape], dependencies=_READ
-)
+@router.get("/metrics", operation_id="list_job_metrics", response_model=List[MetricShape], dependencies=_READ)
 def list_job_metrics(
     here: Here,
     job_id: str,
     name: Annotated[str | None, Query(max_length=128, description="Only this figure.")] = None,
-    after: Annotated[str | None, Query(max_length=192, description="Start after the point of this id.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=192, description="Start after the point of this id.")
+    ] = None,
     limit: Limit = 100,
 ) -> Response:
     """Figures by step and name: `train/loss`, `train/learning_rate`, …"""

@@ -36,7 +36,9 @@ def create_job(
     here: Here,
     once: OnceHere,
     value: Annotated[Any, Depends(read_json)],
-    dry_run: Annotated[bool, Query(description="Return the resolved spec and a plan; record nothing.")] = False,
+    dry_run: Annotated[
+        bool, Query(description="Return the resolved spec and a plan; record nothing.")
+    ] = False,
 ) -> Response:
     """Hand in a job. Names in the spec become digests now: nothing that happens later changes what it does."""
     spec = parse_spec(value)
@@ -54,9 +56,7 @@ def create_job(
     return answer.response()
 
 
-@router.get(
-    "", operation_id="list_jobs", response_model=List[JobShape], dependencies=[needs("jobs:read")]
-)
+@router.get("", operation_id="list_jobs", response_model=List[JobShape], dependencies=[needs("jobs:read")])
 def list_jobs(
     here: Here,
     page: PageHere,
@@ -72,9 +72,7 @@ def list_jobs(
     return listing(found, page, lambda job: JobShape.of(job, there))
 
 
-@router.get(
-    "/{job_id}", operation_id="get_job", response_model=JobShape, dependencies=[needs("jobs:read")]
-)
+@router.get("/{job_id}", operation_id="get_job", response_model=JobShape, dependencies=[needs("jobs:read")])
 def get_job(here: Here, request: Request, job_id: str) -> Response:
     """One job."""
     with here.sessions.begin() as session:

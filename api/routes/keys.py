@@ -59,9 +59,7 @@ def list_keys(here: Here, page: PageHere) -> Response:
     return listing(found, page, KeyShape.of)
 
 
-@router.delete(
-    "/{key_id}", operation_id="revoke_key", response_model=KeyShape, dependencies=[needs("admin")]
-)
+@router.delete("/{key_id}", operation_id="revoke_key", response_model=KeyShape, dependencies=[needs("admin")])
 def revoke_key(here: Here, key_id: str) -> KeyShape:
     """Revoke a key: the next request with it is refused. Twice is the same as once."""
     with here.sessions.begin() as session:

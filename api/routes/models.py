@@ -42,7 +42,10 @@ def get_model(here: Here, request: Request, reference: str) -> Response:
 
 
 @router.get(
-    "/{name}/versions", operation_id="list_model_versions", response_model=List[ModelShape], dependencies=_READ
+    "/{name}/versions",
+    operation_id="list_model_versions",
+    response_model=List[ModelShape],
+    dependencies=_READ,
 )
 def list_model_versions(here: Here, page: PageHere, name: str) -> Response:
     """Every version of a model, newest first."""

@@ -103,7 +103,9 @@ def list_template_set_versions(here: Here, page: PageHere, name: str) -> Respons
     dependencies=[needs("jobs:read")],
     openapi_extra=takes(RowsWanted),
 )
-def lint_template_set(here: Here, name: str, wanted: Annotated[RowsWanted, Depends(Body(RowsWanted))]) -> LintShape:
+def lint_template_set(
+    here: Here, name: str, wanted: Annotated[RowsWanted, Depends(Body(RowsWanted))]
+) -> LintShape:
     """Look for faults in a template set: on the rows given, or on rows of its dataset."""
     with here.sessions.begin() as session:
         row = template_sets.find(session, name)

@@ -1,12 +1,15 @@
 """Fixtures of every room: real servers for the session, an own database for each test."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.kit.servers import Servers, running_servers
 from workers.ledger.session import engine_of, open_ledger
+
+_redis_databases = count()
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +43,5 @@ def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
-    """The session's Redis. Nothing of value is ever in it."""
-    return servers.redis_url
+    """The session's Redis, one of its sixteen databases. Nothing of value is ever in it."""
+    return f"{servers.redis_url}?virtual_host={next(_redis_databases) % 16}"

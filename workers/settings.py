@@ -86,6 +86,16 @@ class Settings(BaseSettings):
             values.pop(name.lower(), None)
         return values
 
+    @property
+    def store_folder(self) -> Path:
+        """Artifacts by digest."""
+        return self.home / "store"
+
+    @property
+    def runs_folder(self) -> Path:
+        """A folder for each job: its attempts, its checkpoints."""
+        return self.home / "runs"
+
     def require_database(self) -> str:
         """The URL of the database. Raises NoServers."""
         if not self.database_url:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-import migrations
 from flan.errors import FlanError
 
 log = logging.getLogger(__name__)
@@ -30,13 +29,6 @@ class LedgerUnavailable(FlanError):
     blame = "infra"
 
 
-class UnknownRevision(FlanError):
-    """The database's tables are not those that this code was written for."""
-
-    code: ClassVar[str] = "unknown_revision"
-    blame = "user"
-
-
 def open_ledger(database_url: str, *, pool_size: int = 5) -> sessionmaker[Session]:
     """Sessions on the database; nothing is connected yet. Objects stay readable after the commit."""
     url = make_url(database_url)
@@ -45,6 +37,7 @@ def open_ledger(database_url: str, *, pool_size: int = 5) -> sessionmaker[Sessio
     engine = create_engine(
         url,
         pool_size=pool_size,
+        max_overflow=pool_size // 2,
         pool_pre_ping=True,  # a connection that a server restart has cut is replaced unseen
         pool_timeout=10,
         connect_args={
@@ -65,20 +58,6 @@ def engine_of(sessions: sessionmaker[Session]) -> Engine:
     engine = sessions.kw["bind"]
     assert isinstance(engine, Engine)
     return engine
-
-
-def check_revision(engine: Engine) -> None:
-    """Raise UnknownRevision unless the tables are those of this code."""
-    with translated(), engine.connect() as connection:
-        if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
-            revision = None
-        else:
-            revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if revision != migrations.head():
-        raise UnknownRevision(
-            f"the database is at revision {revision or 'none'}, this code needs {migrations.head()}",
-            hint="run `python -m migrations` with this version of the code",
-        )
 
 
 @contextmanager

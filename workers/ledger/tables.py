@@ -43,7 +43,7 @@ class Base(DeclarativeBase):
         int: BigInteger,
         float: Double,
         datetime: DateTime(timezone=True),
-        Json: JSONB,
+        Json: JSONB(none_as_null=True),
         list[str]: JSONB,
         list[Json]: JSONB,
     }

@@ -1,0 +1,175 @@
+"""The ranks of one attempt: started together, ended together, with everything they started themselves."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from workers.processes import MARK, child_of, kill_all, marked
+
+# What a rank may know of our environment. Addresses and keys of the platform are not among it.
+_PASSED = re.compile(
+    r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|LD_LIBRARY_PATH|LD_PRELOAD"
+    r"|PYTHON\w+|CUDA\w*|NVIDIA\w*|NCCL\w*|GLOO\w*|TORCH\w*|PYTORCH\w*|DS_\w+|DEEPSPEED\w*|CC|CXX|CPATH"
+    r"|LIBRARY_PATH|HF_HOME|HF_HUB_CACHE|HF_DATASETS_CACHE|TRANSFORMERS_CACHE|XDG_CACHE_HOME)"
+)
+_SIGKILL_S = 10.0
+
+
+class Exit(NamedTuple):
+    """One rank that ended: its exit status, or minus the signal that killed it."""
+
+    rank: int
+    status: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the ranks of an attempt are started."""
+
+    command: Sequence[str]
+    directory: Path
+    """The run directory: the last word of the command."""
+    num_ranks: int
+    device: str
+    """cpu | cuda."""
+    gpus: Sequence[str]
+    """UUIDs, one a rank; none on the CPU."""
+    mark: str
+    locks: Sequence[int]
+    """File descriptors that every rank inherits."""
+    log_cap_bytes: int
+
+
+class Ranks:
+    """The running ranks of one attempt. Made and ended by the main thread of its supervisor."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        port = _free_port()
+        self._processes = [self._start(rank, port) for rank in range(launch.num_ranks)]
+        self._ended: list[Exit] = []
+
+    def exits(self) -> Sequence[Exit]:
+        """The ranks that have ended, in the order in which it was seen; signals first where seen at once."""
+        seen = {exit_.rank for exit_ in self._ended}
+        new = []
+        for rank, process in enumerate(self._processes):
+            if rank not in seen and (status := process.poll()) is not None:
+                new.append(Exit(rank, status))
+        self._ended += sorted(new, key=lambda exit_: exit_.status >= 0)
+        return self._ended
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether no rank runs any more."""
+        return len(self.exits()) == len(self._processes)
+
+    def terminate(self) -> None:
+        """Ask every rank to stop: SIGTERM, for those that do not read the wish."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End whatever is left of the attempt, and see it gone. Raises TimeoutError if something stays.
+
+        Ranks, what they started (ours, for we adopt orphans), and what carries the mark without being ours.
+        """
+        kill_all(self._alive, patience_s=_SIGKILL_S)
+        for process in self._processes:
+            process.wait()
+        self.exits()
+        _bury_orphans()
+
+    def rotate_logs(self) -> None:
+        """Set aside each log that has grown over its cap; the piece before that is dropped."""
+        for rank in range(self._launch.num_ranks):
+            path = log_path(self._launch.directory, rank)
+            if path.stat().st_size > self._launch.log_cap_bytes:
+                # The rank appends to this very file: it is copied and emptied, not moved.
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
+
+    def _alive(self) -> list[psutil.Process]:
+        below = psutil.Process().children(recursive=True)
+        return below + list(marked(self._launch.mark))
+
+    def _start(self, rank: int, port: int) -> subprocess.Popen[bytes]:
+        launch = self._launch
+        with log_path(launch.directory, rank).open("ab") as log:
+            return subprocess.Popen(
+                [*launch.command, str(launch.directory)],
+                env=_environment(launch, rank, port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=child_of(os.getpid()),
+                pass_fds=tuple(launch.locks),
+            )
+
+
+def log_path(directory: Path, rank: int) -> Path:
+    """Where standard output and error of a rank go."""
+    return directory / "logs" / f"rank-{rank}.log"
+
+
+def log_tail(directory: Path, rank: int, *, num_lines: int = 50) -> list[str]:
+    """The last lines a rank wrote, for the failure record."""
+    path = log_path(directory, rank)
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64 * 1024))
+        lines = file.read().decode(errors="replace").splitlines()
+    return [line[:2000] for line in lines[-num_lines:]]
+
+
+def _environment(launch: Launch, rank: int, port: int) -> Mapping[str, str]:
+    passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+    ours = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(launch.num_ranks),
+        "LOCAL_WORLD_SIZE": str(launch.num_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        # One thread a rank: a second one makes the others several times slower, and sums come out otherwise.
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        MARK: launch.mark,
+    }
+    if launch.device == "cuda":
+        return passed | ours | {"CUDA_VISIBLE_DEVICES": ",".join(launch.gpus)}
+    return passed | ours | {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _bury_orphans() -> None:
+    """Collect the status of adopted processes, so that none stays as a zombie."""
+    deadline = time.monotonic() + _SIGKILL_S
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.01)
+        except ChildProcessError:
+            return

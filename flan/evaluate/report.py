@@ -17,6 +17,8 @@ from flan.spec import parse
 from flan.tasks.taxonomy import Verdict
 
 TITLE = "Mean ± spread over templates, in percent (accuracy unless named)"
+MODEL_WIDTH = 11
+"""Columns a model's name has before it breaks."""
 
 
 class NotComparable(FlanError):
@@ -70,14 +72,15 @@ def compare(results: Sequence[Results], labels: Sequence[str] = ()) -> Compariso
 
 def results_table(results: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> Table:
     """A table for a terminal. `results` are as read from results.json, base first."""
-    rows = _rows(compare([parse(Results, one) for one in results], labels))
-    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD)
-    task, *figures, zero_shot = rows[0]
-    table.add_column(task, min_width=16, overflow="fold")
-    for header in figures:
-        table.add_column(header, justify="right", min_width=min(len(header), 11), overflow="fold")
-    table.add_column(zero_shot, min_width=9)
-    for row in rows[1:]:
+    header, *rows = _rows(compare([parse(Results, one) for one in results], labels))
+    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(header[0], min_width=16, overflow="fold")
+    for i in range(1, len(header) - 1):
+        # Names may break over lines, figures may not.
+        width = max(min(len(header[i]), MODEL_WIDTH), *(len(row[i]) for row in rows))
+        table.add_column(header[i], justify="right", min_width=width, overflow="fold")
+    table.add_column(header[-1], min_width=len(header[-1]), overflow="fold")
+    for row in rows:
         table.add_row(*row)
     return table
 

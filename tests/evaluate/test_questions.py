@@ -1,0 +1,151 @@
+"""Which prompts are asked, and that they are those of training."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from flan.data.rows import Places, open_rows
+from flan.data.tokens import encode
+from flan.evaluate.questions import NoChoices, ask, rows_of, scoring_of, templates_of
+from flan.model.scoring import ContextExceeded
+from flan.spec import EvaluateSpec, parse
+from flan.tasks.render import instance, render
+from flan.tasks.task import Task, load_collection
+from tests.kit.models import tiny_model
+
+MODEL = tiny_model("decoder")
+NOWHERE = Places(None, None)
+
+
+def spec(**fields: Any) -> EvaluateSpec:
+    defaults = {
+        "name": "e",
+        "model": "m",
+        "tasks": ["*"],
+        "collection": "synthetic",
+        "limit": 5,
+        "input_length": 400,
+    }
+    return parse(EvaluateSpec, defaults | {"max_new_tokens": 16} | fields)
+
+
+@cache
+def task(name: str) -> Task:
+    return load_collection("synthetic")[name]
+
+
+def test_inverted_templates_are_never_asked() -> None:
+    """Of every task that has some, only the templates that ask for the answer are used, the first ones first."""
+    inverted = [
+        one for one in load_collection("synthetic").values() if len(one.answer_templates) < len(one.templates)
+    ]
+
+    assert inverted
+    for one in inverted:
+        used = templates_of(spec(templates_per_task=3), one)
+        assert len(used) == 3
+        assert all(one.templates[index].role == "answer" for index in used)
+
+
+def test_every_template_and_model_gets_the_same_rows() -> None:
+    """The sample depends on seed, task and split; a larger limit or another seed gives another."""
+    rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
+    asked = ask(spec(), task("shop_reviews"), rows, MODEL).questions
+    by_template = {
+        t: [q.row for q in asked if q.template == t] for t in templates_of(spec(), task("shop_reviews"))
+    }
+
+    chosen = rows_of(spec(), task("shop_reviews"), len(rows))
+    assert all(numbers == chosen for numbers in by_template.values())
+    assert rows_of(spec(model="other", name="f"), task("shop_reviews"), len(rows)) == chosen
+    assert rows_of(spec(seed=1), task("shop_reviews"), len(rows)) != chosen
+    assert rows_of(spec(limit=None), task("shop_reviews"), len(rows)) == list(range(len(rows)))
+
+
+@pytest.mark.parametrize("name", ["shop_reviews", "finder_passages", "word_senses"])
+def test_ids_are_those_of_training(name: str) -> None:
+    """Invariant 6: prompt and right option have the ids that a training example has for the row and template."""
+    rows = open_rows(task(name), "validation", NOWHERE)
+    for question in ask(spec(), task(name), rows, MODEL).questions:
+        row = instance(task(name), rows[question.row])
+        trained = encode(
+            MODEL.tokenizer, MODEL.card.contract, render(row, task(name).templates[question.template])
+        )
+
+        assert question.prompt_ids.tolist() == trained.input_ids.tolist()
+        if question.choices:
+            right = question.option_ids[question.choices.index(row.answer)]
+            assert right.tolist() == trained.target_ids.tolist()
+        else:
+            assert question.references[0] in MODEL.tokenizer.decode(trained.target_ids)
+
+
+def test_what_is_written_is_compared_with_targets() -> None:
+    """A template whose target says more than the answer expects all of it of a model that writes."""
+    plain = task("shop_reviews")
+    worded = plain.model_copy(
+        update={
+            "templates": tuple(t.model_copy(update={"target": "It is {answer}."}) for t in plain.templates)
+        }
+    )
+    rows = open_rows(plain, "validation", NOWHERE)
+
+    [question, *_] = ask(spec(scoring="generate"), worded, rows, MODEL).questions
+    [ranked, *_] = ask(spec(), worded, rows, MODEL).questions
+
+    assert question.references == (f"It is {question.answers[0]}.",)
+    assert question.option_ids == ()
+    assert ranked.references == ranked.answers
+    assert MODEL.tokenizer.decode(ranked.option_ids[0]).startswith("It is ")
+
+
+def test_options_can_be_left_out_of_the_prompt() -> None:
+    """The same rows without their OPTIONS block."""
+    rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
+    asked = ask(spec(options_in_prompt=False), task("shop_reviews"), rows, MODEL).questions
+
+    assert asked and not any("OPTIONS:" in question.prompt for question in asked)
+
+
+def test_a_prompt_that_cannot_fit_is_counted() -> None:
+    """Nothing is dropped in silence: asked and skipped make up all rows."""
+    rows = open_rows(task("finder_passages"), "validation", NOWHERE)
+    asked = ask(spec(input_length=25, limit=20), task("finder_passages"), rows, MODEL)
+
+    for template in templates_of(spec(), task("finder_passages")):
+        num_asked = sum(question.template == template for question in asked.questions)
+        assert num_asked + asked.num_skipped[template] == 20
+    assert asked.num_skipped.total() > 0
+
+
+def test_room_is_left_for_what_follows_the_prompt() -> None:
+    """Prompt and longest option, or all tokens that may be written, stay within a decoder's context."""
+    limit = MODEL.card.context_length
+    rows = open_rows(task("finder_passages"), "validation", NOWHERE)
+    written = ask(spec(input_length=4_000, max_new_tokens=limit - 60), task("finder_passages"), rows, MODEL)
+
+    assert all(len(question.prompt_ids) <= 60 for question in written.questions)
+    with pytest.raises(ContextExceeded):
+        ask(spec(max_new_tokens=limit), task("finder_passages"), rows, MODEL)
+
+
+def test_free_text_cannot_be_ranked() -> None:
+    """Asked for by name, rank classification of a task without choices is refused."""
+    with pytest.raises(NoChoices, match="weather_tables"):
+        scoring_of(spec(scoring="rank"), task("weather_tables"))
+    assert scoring_of(spec(), task("weather_tables")) == "generate"
+    assert scoring_of(spec(), task("shop_reviews")) == "rank"
+
+
+def test_broken_rows_are_counted_for_every_template() -> None:
+    """A row without what the task needs is skipped, once per template."""
+    strange = task("shop_reviews").model_copy(
+        update={"answer": task("shop_reviews").answer.model_copy(update={"choices": ("negative", "other")})}
+    )
+    rows = open_rows(strange, "validation", NOWHERE)
+    asked = ask(spec(limit=30), strange, rows, MODEL)
+    kept = {question.row for question in asked.questions}
+
+    assert 0 < len(kept) < 30
+    assert set(asked.num_skipped.values()) == {30 - len(kept)}

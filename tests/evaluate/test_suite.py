@@ -1,0 +1,194 @@
+"""A whole evaluation, from the run directory to results.json, by real tiny models."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flan import rundir
+from flan.card import Lineage
+from flan.data.resolve import DatasetChanged
+from flan.evaluate import suite
+from flan.evaluate.results import Results
+from flan.evaluate.suite import RESULTS, SAMPLES
+from flan.model.export import export
+from flan.model.load import Architecture
+from flan.spec import parse
+from tests.evaluate.asking import carried_out, events_of, prepared, results_of, run, samples_of
+from tests.kit.models import tiny_model
+from tests.model.naive import target_logprobs
+
+TASKS = ["shop_reviews", "marble_counts", "weather_tables"]
+"""Two classifications, the second with inverted templates, and one that writes."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluations")
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> Path:
+    """One evaluation that several tests look at."""
+    return carried_out(folder, tasks=TASKS)
+
+
+def test_results_say_what_was_measured(measured: Path) -> None:
+    """Every task has its templates, n, spread, interval, guesses and verdict, and the digests to do it again."""
+    results = results_of(measured)
+    by_task = {one.task: one for one in results.tasks}
+    spec = rundir.read_spec(measured)
+
+    assert set(by_task) == set(TASKS) == set(results.verdicts)
+    assert results.spec_digest == spec.digest()
+    assert results.contract_digest == tiny_model().card.contract.digest()
+    for one in results.tasks:
+        assert one.n == 6
+        assert all(template.n == 6 for template in one.templates)
+        assert one.spread is not None
+        assert one.interval[0] <= one.mean <= one.interval[1]
+    assert by_task["shop_reviews"].chance == 0.5
+    assert by_task["marble_counts"].scoring == "rank"
+    assert by_task["weather_tables"].scoring == "generate"
+    assert by_task["weather_tables"].chance is None
+    assert by_task["weather_tables"].templates[0].metrics.keys() == {"rouge_l", "exact_match"}
+
+
+def test_samples_add_up_to_the_results(measured: Path) -> None:
+    """Each figure is the mean of its samples, in order of template and row."""
+    samples = samples_of(measured)
+    for one in results_of(measured).tasks:
+        own = [sample for sample in samples if sample["task"] == one.task]
+        assert [(s["template"], s["row"]) for s in own] == sorted((s["template"], s["row"]) for s in own)
+        for template in one.templates:
+            values = [s["metrics"][one.metric] for s in own if s["template"] == template.index]
+            assert len(values) == template.n
+            assert np.mean(values) == pytest.approx(template.metric_value)
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_the_option_chosen_is_the_most_probable(folder: Path, architecture: Architecture) -> None:
+    """Log-probabilities of the samples are those of the naive path, and the choice is their first maximum."""
+    model = tiny_model(architecture)
+    samples = samples_of(carried_out(folder, architecture, limit=2, batch_tokens=900))
+
+    assert samples
+    for sample in samples:
+        prompt = np.array([*model.tokenizer.encode(sample["prompt"]), *model.card.contract.separator_ids])
+        for option, found in zip(sample["options"], sample["logprobs"], strict=True):
+            tokens = np.array([*model.tokenizer.encode(option), *model.card.contract.end_ids])
+            assert found == pytest.approx(float(target_logprobs(model, prompt, tokens).sum()), abs=1e-4)
+        assert sample["choice"] == sample["options"][int(np.argmax(sample["logprobs"]))]
+        assert sample["metrics"]["accuracy"] == float(sample["choice"] in sample["references"])
+
+
+def test_the_same_spec_gives_the_same_bytes(folder: Path, measured: Path, tmp_path: Path) -> None:
+    """Results and samples, in another folder."""
+    spec, again = prepared(folder, tasks=TASKS)
+    (again / RESULTS).unlink(missing_ok=True)
+    samples = (measured / SAMPLES).read_bytes()
+
+    assert run(spec, again) == "done"
+    assert results_of(again) == results_of(measured)
+    assert (again / SAMPLES).read_bytes() == samples
+
+
+def test_batches_change_nothing_but_rounding(folder: Path, measured: Path) -> None:
+    """One question a forward pass or all: the same choices, texts and figures."""
+    alone = carried_out(folder, tasks=TASKS, batch_tokens=8)
+
+    assert [one.model_dump(exclude={"asked"}) for one in results_of(alone).tasks] == [
+        one.model_dump(exclude={"asked"}) for one in results_of(measured).tasks
+    ]
+    for a, b in zip(samples_of(alone), samples_of(measured), strict=True):
+        assert a.get("choice", a.get("output")) == b.get("choice", b.get("output"))
+
+
+def test_events_tell_how_far_it_is(measured: Path) -> None:
+    """Stages in order, progress up to the whole, and where the results are."""
+    events = events_of(measured)
+    types = [event.type for event in events]
+    progress = [event.data for event in events if event.type == "progress"]
+
+    assert types[0] == "run.started"
+    assert [e.data["stage"] for e in events if e.type == "stage.changed"] == [
+        "prepare",
+        "evaluate",
+        "finalize",
+    ]
+    assert progress[-1]["done"] == progress[-1]["total"] == len(samples_of(measured))
+    assert events[-1].type == "results.written"
+    assert events[-1].data["summary"] == {one.task: one.mean for one in results_of(measured).tasks}
+
+
+@pytest.mark.parametrize("wish", ["pause", "cancel"])
+def test_a_wish_ends_it_between_two_batches(tmp_path: Path, wish: rundir.Wish) -> None:
+    """It stops, says so, and leaves no file that could be taken for results."""
+    spec, directory = prepared(tmp_path)
+    rundir.write_wish(directory, wish)
+
+    assert run(spec, directory) == "stopped"
+    assert events_of(directory)[-1].type == "run.stopped"
+    assert events_of(directory)[-1].data["wish"] == wish
+    assert not (directory / RESULTS).exists()
+    assert not (directory / SAMPLES).exists()
+
+    rundir.write_wish(directory, "run")
+    assert run(spec, directory) == "done"
+
+
+def test_sigterm_means_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal in the middle of a batch lets the batch end, and then stops the run."""
+    spec, directory = prepared(tmp_path, batch_tokens=8)
+    answer = suite.answer
+    num_batches = []
+
+    def answer_with_signal(*given, **more):
+        for batch in answer(*given, **more):
+            num_batches.append(len(batch))
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(suite, "answer", answer_with_signal)
+
+    assert run(spec, directory) == "stopped"
+    assert len(num_batches) == 1
+    assert events_of(directory)[-1].data == {"wish": "pause", "step": 1}
+
+
+@pytest.mark.parametrize(
+    ("tasks_seen", "clusters_seen", "expected"),
+    [((), (), "proven"), (("diary_moods",), ("sentiment",), "violated"), (None, None, "unknown")],
+)
+def test_results_say_whether_the_task_was_met_before(
+    tmp_path: Path, tasks_seen: tuple[str, ...] | None, clusters_seen: tuple[str, ...] | None, expected: str
+) -> None:
+    """The verdict follows from the lineage in the model's card."""
+    network, tokenizer, card = tiny_model()
+    lineage = Lineage(base="preset:tiny", tasks_seen=tasks_seen, clusters_seen=clusters_seen)
+    export(network, tokenizer, card.model_copy(update={"lineage": lineage}), tmp_path / "decoder")
+
+    assert results_of(carried_out(tmp_path, limit=1)).verdicts == {"shop_reviews": expected}
+
+
+def test_other_rows_than_those_pinned_are_refused(tmp_path: Path) -> None:
+    """A result is never reported for rows that the spec does not name."""
+    spec, directory = prepared(tmp_path)
+    assert spec.pins is not None
+    pin = spec.pins.tasks["shop_reviews"]
+    moved = pin.model_copy(update={"rows": {"validation": "0" * 64}})
+    changed = spec.model_copy(
+        update={"pins": spec.pins.model_copy(update={"tasks": {"shop_reviews": moved}})}
+    )
+
+    with pytest.raises(DatasetChanged):
+        run(changed, directory)
+
+
+def test_results_parse_back(measured: Path) -> None:
+    """results.json is a document: unknown fields in it would be refused."""
+    results = results_of(measured)
+
+    assert parse(Results, results.model_dump(mode="json")) == results

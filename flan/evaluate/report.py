@@ -1,7 +1,7 @@
 """Results of several models side by side, as data, as a table for a terminal and as Markdown.
 
 A cell is mean ± spread over templates, in a line with the n that all its cells share: no figure is shown
-without them. The last column says whether a model met the task for the first time: proven, violated or
+without them. The last column says whether a model meets the task unseen (for the first time): proven, violated or
 unknown, in the order of the models where they differ.
 """
 
@@ -122,7 +122,7 @@ def _check_alike(a: TaskResult, b: TaskResult) -> None:
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
-    header = ["task", "n", "chance", "majority", *comparison.models, "zero-shot"]
+    header = ["task", "n", "chance", "majority", *comparison.models, "unseen"]
     return [header, *(_texts(line) for line in comparison.lines)]
 
 

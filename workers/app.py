@@ -16,8 +16,7 @@ from celery.signals import setup_logging
 
 from workers.dispatch import Dispatcher
 from workers.doorbell import MESSAGE, celery_app
-from workers.ledger.revision import check_revision
-from workers.ledger.session import engine_of, insisting, open_ledger
+from workers.ledger.session import check_revision, engine_of, insisting, open_ledger
 from workers.logs import set_up_logging
 from workers.processes import adopt_orphans, die_with_parent, require_linux
 from workers.settings import Settings

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
 from api.catalog.tables import Base
-from workers.ledger.revision import UnknownRevision, check_revision
-from workers.ledger.session import engine_of
+from workers.ledger.session import UnknownRevision, check_revision, engine_of
 
 
 def test_migrations_lead_to_the_tables_of_the_code(sessions: sessionmaker[Session]) -> None:

@@ -19,9 +19,9 @@ from flan.errors import FlanError
 from flan.model.masks import Batch, to_tensors
 from flan.rundir import EventWriter, Wish
 from flan.spec import TuneSpec
+from flan.stopping import WishReader
 from flan.train.optim import learning_rate, set_learning_rate
 from flan.train.ranks import Ranks
-from flan.train.stopping import WishReader
 from flan.train.zero import local_squares
 
 Ending = Literal["done", "stopped"]

@@ -23,6 +23,7 @@ from flan.model.export import export
 from flan.model.load import Model, make_card
 from flan.rundir import EventWriter, RunSettings, read_settings
 from flan.spec import Document, TuneSpec
+from flan.stopping import WishReader
 from flan.store import Store
 from flan.tasks.task import Task
 from flan.train import checkpoint, preflight, resume
@@ -32,7 +33,6 @@ from flan.train.loop import Ending, Progress, drops, train
 from flan.train.objective import Objective
 from flan.train.ranks import Ranks, meet, process_group
 from flan.train.selftest import check_isolation
-from flan.train.stopping import WishReader
 from flan.train.zero import ACCUMULATION, full_weights, make_engine
 
 TUNED, BASE, TOKENIZER = "model", "base", "tokenizer"

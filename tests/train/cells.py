@@ -27,12 +27,12 @@ from flan.errors import FlanError
 from flan.model.masks import to_tensors
 from flan.rundir import EventWriter
 from flan.spec import Document, TuneSpec, parse
+from flan.stopping import WishReader
 from flan.store import Store
 from flan.train.base import load_base
 from flan.train.loop import accumulate
 from flan.train.objective import Objective
 from flan.train.ranks import Ranks, meet, process_group
-from flan.train.stopping import WishReader
 from flan.train.tune import Run, carry_out
 from flan.train.zero import make_engine
 

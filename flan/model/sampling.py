@@ -65,8 +65,9 @@ def _draw(
     # The largest logit is taken off first: divided by a tiny temperature it would be infinite.
     shares_RK = ((logits_RK - logits_RK[:, :1]).double() / temperature_R1).softmax(dim=-1)
     reached_RK = shares_RK.cumsum(dim=-1)
-    # A token stays while those before it have not reached top_p: the first one always does.
-    num_kept_R1 = (reached_RK - shares_RK < top_p_R1).sum(dim=-1, keepdim=True)
+    # A token stays while those before it have not reached top_p: the first one always does (no comparison
+    # with NaN is true: such a row gets any token, and whoever reads the logits must look).
+    num_kept_R1 = (reached_RK - shares_RK < top_p_R1).sum(dim=-1, keepdim=True).clamp(min=1)
     total_R1 = reached_RK.gather(-1, num_kept_R1 - 1)
     place_R1 = (reached_RK <= noise_R1 * total_R1).sum(dim=-1, keepdim=True)
     return tokens_RK.gather(-1, torch.minimum(place_R1, num_kept_R1 - 1))[:, 0]

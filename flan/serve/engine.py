@@ -146,7 +146,7 @@ class Engine:
         request = Request(prompt, sampling, n, has_logprobs, deliver or _ignore, unbegun=deque(range(n)))
         with self._changed:
             in_use = len(self._sequences) + sum(len(other.unbegun) for other in self._waiting)
-            self._admit(can_begin=in_use < self._max_batch)
+            self._admit(must_wait=in_use >= self._max_batch)
             self._waiting.append(request)
             self._changed.notify()
         return request.future
@@ -155,21 +155,29 @@ class Engine:
         """How probable each option (target ids) is after `prompt`. Raises Overloaded, EngineStopped."""
         scoring = _Scoring(prompt, options, Future())
         with self._changed:
-            self._admit(can_begin=not self._scorings)
+            self._admit(must_wait=bool(self._scorings))
             self._scorings.append(scoring)
             self._changed.notify()
         return scoring.future
 
-    def _admit(self, *, can_begin: bool) -> None:
+    def _admit(self, *, must_wait: bool) -> None:
         if self._is_stopping or self._failure is not None:
             raise EngineStopped("the model is no longer served here", hint="try again in a moment")
-        waiting = len(self._waiting) + len(self._scorings)
-        if not can_begin and waiting >= self._max_waiting:
+        waiting = self._num_behind()
+        if must_wait and waiting >= self._max_waiting:
             raise Overloaded(
-                f"{len(self._sequences)} sequences are in flight and {waiting} requests wait",
+                f"{self._max_batch} sequences are in flight and {waiting} requests wait",
                 hint="try again in a moment, or serve with a larger max_waiting",
-                active=len(self._sequences), waiting=waiting, max_waiting=self._max_waiting,
+                max_batch=self._max_batch, waiting=waiting, max_waiting=self._max_waiting,
             )  # fmt: skip
+
+    def _num_behind(self) -> int:
+        """Requests that wait for others; one that begins with the next step waits for nobody."""
+        num_behind, in_use = max(0, len(self._scorings) - 1), len(self._sequences)
+        for request in self._waiting:
+            num_behind += in_use >= self._max_batch
+            in_use += len(request.unbegun)
+        return num_behind
 
     # Everything below runs on the engine's thread.
 

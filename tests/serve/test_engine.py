@@ -1,0 +1,307 @@
+"""Continuous batching: every answer is the one its request would get alone."""
+
+import threading
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+import torch
+
+from flan.data.tokens import encode_target
+from flan.model.load import Architecture
+from flan.serve.engine import EngineStopped, NotFinite, Overloaded
+from flan.serve.sequences import Completion, Piece
+from tests.model import naive
+from tests.serve.lively import (
+    PROMPTS,
+    engine_of,
+    gate,
+    lively_model,
+    prompt_ids,
+    random_prompt,
+    sampling,
+    wait_until,
+    without_end,
+)
+
+ARCHITECTURES = ("decoder", "encoder_decoder")
+
+
+def _tokens(future: Future[list[Completion]]) -> list[tuple[int, ...]]:
+    return [completion.token_ids for completion in future.result(timeout=60)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_answers_are_those_of_the_library(architecture: Architecture) -> None:
+    """Temperature 0, all at once: token for token what transformers' own generate() writes."""
+    model = lively_model(architecture)
+    prompts = [prompt_ids(model, text) for text in PROMPTS]
+    with engine_of(model) as engine:
+        futures = [engine.generate(prompt, sampling(temperature=0, max_new_tokens=40)) for prompt in prompts]
+        written = [_tokens(future)[0] for future in futures]
+
+    for prompt, found in zip(prompts, written, strict=True):
+        ids = torch.from_numpy(prompt).long()[None]
+        whole = model.network.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40, pad_token_id=0
+        )[0].tolist()
+        expected = whole[1:] if architecture == "encoder_decoder" else whole[len(prompt) :]
+        assert list(found) == expected
+        assert len(set(found)) > 5, "the model repeats itself: nothing is tested"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_seed_gives_the_same_answer_alone_and_in_company(architecture: Architecture) -> None:
+    """Sampled answers too: 12 requests of all kinds share 5 rows, and each is what it is alone."""
+    model, rng = lively_model(architecture), np.random.default_rng(0)
+    asked = [
+        (
+            random_prompt(model, rng, int(rng.integers(1, 60))),
+            sampling(
+                seed=i,
+                temperature=[0, 0.7, 1.5][i % 3],
+                top_k=[0, 5, 40][i % 3],
+                top_p=[1.0, 0.8][i % 2],
+                max_new_tokens=int(rng.integers(1, 30)),
+            ),
+            1 + i % 3,
+        )
+        for i in range(12)
+    ]
+    with engine_of(model, max_batch=5) as engine:
+        alone = [_tokens(engine.generate(prompt, how, n=n)) for prompt, how, n in asked]
+    with engine_of(model, max_batch=5) as engine:
+        futures = [engine.generate(prompt, how, n=n) for prompt, how, n in asked]
+        together = [_tokens(future) for future in futures]
+
+    assert together == alone
+
+
+def test_a_request_joins_while_another_is_written() -> None:
+    """A newcomer neither waits for a long answer to end nor changes it."""
+    model = lively_model()
+    long, short = prompt_ids(model, PROMPTS[0]), prompt_ids(model, PROMPTS[2])
+    order: list[str] = []
+    joined: list[Future[list[Completion]]] = []
+    with engine_of(model) as engine:
+        undisturbed = _tokens(engine.generate(long, sampling(max_new_tokens=60)))
+
+        def deliver(piece: Piece) -> None:
+            order.append("long")
+            if len(order) == 5:
+                how = sampling(seed=2, max_new_tokens=10)
+                joined.append(engine.generate(short, how, deliver=lambda _: order.append("short")))
+
+        found = _tokens(engine.generate(long, sampling(max_new_tokens=60), deliver=deliver))
+        assert len(_tokens(joined[0])[0]) == 10
+
+    assert found == undisturbed
+    assert order.index("short") < len(order) - 1 - order[::-1].index("long")
+
+
+def test_a_sample_depends_on_its_number_alone() -> None:
+    """n samples differ from each other; sample 0 of four is the sample of one."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[1])
+    with engine_of(model, max_batch=3) as engine:
+        four = _tokens(engine.generate(prompt, sampling(), n=4))
+        one = _tokens(engine.generate(prompt, sampling(), n=1))
+        other_seed = _tokens(engine.generate(prompt, sampling(seed=2), n=1))
+
+    assert len(set(four)) == 4
+    assert one == four[:1]
+    assert other_seed != one
+
+
+def test_an_answer_ends_where_the_model_ends_it() -> None:
+    """The end of answer is drawn, counted and not shown."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[3])
+    with engine_of(model) as engine:
+        (free,) = engine.generate(prompt, sampling(temperature=0, max_new_tokens=12)).result(timeout=60)
+        end = free.token_ids[8]
+        first = free.token_ids.index(end)
+    contract = model.card.contract.model_copy(update={"end_ids": (end,)})
+    ending = model._replace(card=model.card.model_copy(update={"contract": contract}))
+    with engine_of(ending) as engine:
+        (ended,) = engine.generate(prompt, sampling(temperature=0, max_new_tokens=12)).result(timeout=60)
+
+    assert ended.token_ids == free.token_ids[: first + 1]
+    assert ended.finish_reason == "stop"
+    assert ended.text == model.tokenizer.decode(free.token_ids[:first], skip_special_tokens=True)
+
+
+def test_an_end_of_several_tokens_is_never_shown_in_part() -> None:
+    """The beginning of an end is held back until it is none."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[3])
+    how = sampling(temperature=0, max_new_tokens=12)
+    with engine_of(model) as engine:
+        (free,) = engine.generate(prompt, how).result(timeout=60)
+    for end_ids in (free.token_ids[6:9], (free.token_ids[6], 3)):
+        contract = model.card.contract.model_copy(update={"end_ids": end_ids})
+        ending = model._replace(card=model.card.model_copy(update={"contract": contract}))
+        pieces: list[str] = []
+        with engine_of(ending) as engine:
+            future = engine.generate(prompt, how, deliver=lambda piece, to=pieces: to.append(piece.text))
+            (found,) = future.result(timeout=60)
+
+        is_met = end_ids == free.token_ids[6:9]
+        assert found.finish_reason == ("stop" if is_met else "length")
+        shown = free.token_ids[:6] if is_met else free.token_ids
+        assert found.text == "".join(pieces) == model.tokenizer.decode(shown, skip_special_tokens=True)
+
+
+def test_a_stop_string_may_lie_across_tokens() -> None:
+    """The text ends before it, the row is given up at once, and no part of it was streamed."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[1])
+    pieces: list[str] = []
+    with engine_of(model) as engine:
+        (free,) = engine.generate(prompt, sampling(max_new_tokens=60)).result(timeout=60)
+        half = len(free.text) // 2
+        stop = free.text[half - 2 : half + 3]
+        how = sampling(max_new_tokens=60, stop=(stop,))
+        future = engine.generate(prompt, how, deliver=lambda piece: pieces.append(piece.text))
+        (stopped,) = future.result(timeout=60)
+
+    assert stopped.text == free.text[: free.text.index(stop)] == "".join(pieces)
+    assert stopped.finish_reason == "stop"
+    assert len(stopped.token_ids) < len(free.token_ids)
+
+
+def test_pieces_make_up_the_text() -> None:
+    """What is streamed, put together, is the answer, for every sample of a request."""
+    model = lively_model()
+    pieces: list[Piece] = []
+    with engine_of(model) as engine:
+        future = engine.generate(
+            prompt_ids(model, PROMPTS[0]), sampling(temperature=1.5), n=3, deliver=pieces.append
+        )
+        completions = future.result(timeout=60)
+
+    for completion in completions:
+        own = [piece.text for piece in pieces if piece.sample == completion.sample]
+        shown = without_end(model, completion.token_ids)
+        decoded = model.tokenizer.decode(shown, skip_special_tokens=True)
+        assert "".join(own) == completion.text == decoded
+
+
+def test_reported_log_probabilities_are_the_models() -> None:
+    """Of each token, whatever the temperature was it was drawn at."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[1])
+    with engine_of(model) as engine:
+        (found,) = engine.generate(prompt, sampling(temperature=2), has_logprobs=True).result(timeout=60)
+
+    expected = naive.target_logprobs(model, prompt, np.array(found.token_ids, np.int32))
+    assert torch.allclose(torch.tensor(found.token_logprobs), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_scores_come_between_the_steps_of_answers(architecture: Architecture) -> None:
+    """Scoring while others are being written gives the naive scores, and changes no answer."""
+    model = lively_model(architecture)
+    contract = model.card.contract
+    prompts = [prompt_ids(model, text) for text in PROMPTS]
+    options = [encode_target(model.tokenizer, contract, text) for text in ("yes", "no", "no idea")]
+    with engine_of(model) as engine:
+        alone = _tokens(engine.generate(prompts[0], sampling(max_new_tokens=60)))
+        writing = engine.generate(prompts[0], sampling(max_new_tokens=60))
+        scorings = [engine.score(prompt, options) for prompt in prompts]
+        scores = [future.result(timeout=60) for future in scorings]
+        assert _tokens(writing) == alone
+
+    for prompt, own in zip(prompts, scores, strict=True):
+        for option, score in zip(options, own, strict=True):
+            expected = naive.target_logprobs(model, prompt, option)
+            assert score.logprob == pytest.approx(float(expected.sum()), abs=1e-3)
+            assert score.num_tokens == len(option)
+
+
+def test_a_cancelled_request_gives_its_rows_back() -> None:
+    """The next step is made without them; who waited behind begins."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    begun = threading.Event()
+    with gate(model) as let_pass, engine_of(model, max_batch=2) as engine:
+        long = engine.generate(prompt, sampling(max_new_tokens=8_000), n=2, deliver=lambda _: begun.set())
+        behind = engine.generate(prompt, sampling(max_new_tokens=1))
+        let_pass(6)
+        assert begun.wait(30)
+        long.cancel()
+        # The pass that may have begun before the cancellation, the newcomer's prompt: no third.
+        let_pass(2)
+
+        assert len(behind.result(timeout=60)) == 1
+        wait_until(lambda: engine.status().active == 0)
+
+
+def test_a_full_engine_refuses() -> None:
+    """max_batch sequences and max_waiting requests; one more is refused with both figures."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    with gate(model) as let_pass, engine_of(model, max_batch=1, max_waiting=1) as engine:
+        futures = [engine.generate(prompt, sampling(max_new_tokens=2)) for _ in range(2)]
+        with pytest.raises(Overloaded) as refused:
+            engine.generate(prompt, sampling())
+        let_pass(100)
+        assert [len(_tokens(future)[0]) for future in futures] == [2, 2]
+        wait_until(lambda: engine.status().active == 0)
+        assert len(_tokens(engine.generate(prompt, sampling(max_new_tokens=1)))[0]) == 1
+
+    assert refused.value.values["max_waiting"] == 1
+
+
+def test_more_samples_than_rows_are_written_in_turns() -> None:
+    """A request larger than the batch begins with what there is room for."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    with engine_of(model, max_batch=3) as engine:
+        found = engine.generate(prompt, sampling(), n=8).result(timeout=60)
+
+    assert [completion.sample for completion in found] == list(range(8))
+    assert len({completion.token_ids for completion in found}) == 8
+
+
+def test_a_failed_engine_says_so_to_everyone() -> None:
+    """An error inside the network ends the engine: who waits hears of it, who comes is refused."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the device is gone")
+
+    with engine_of(model, max_batch=1) as engine:
+        assert engine.status().is_alive
+        handle = model.network.register_forward_pre_hook(fail)
+        try:
+            futures = [engine.generate(prompt, sampling()), engine.generate(prompt, sampling())]
+            for future in futures:
+                assert isinstance(future.exception(timeout=60), EngineStopped)
+        finally:
+            handle.remove()
+        wait_until(lambda: not engine.status().is_alive)
+        with pytest.raises(EngineStopped):
+            engine.score(prompt, [prompt])
+        assert str(engine.failure) == "the device is gone"
+
+
+def test_logits_that_are_no_numbers_fail_their_request_alone() -> None:
+    """The others in the batch go on."""
+    model = lively_model()
+    good, bad = prompt_ids(model, PROMPTS[0]), prompt_ids(model, PROMPTS[1])
+
+    def spoil(_module: object, _inputs: object, options: dict[str, torch.Tensor], output: object) -> None:
+        if options["input_ids"].shape[1] == len(bad):
+            output.logits[:] = float("nan")  # type: ignore[attr-defined]
+
+    handle = model.network.register_forward_hook(spoil, with_kwargs=True)
+    try:
+        with engine_of(model) as engine:
+            futures = [engine.generate(prompt, sampling(), n=2) for prompt in (good, bad, good)]
+            assert isinstance(futures[1].exception(timeout=60), NotFinite)
+            assert _tokens(futures[0]) == _tokens(futures[2])
+            assert engine.status().is_alive
+    finally:
+        handle.remove()

@@ -71,6 +71,12 @@ def new_key() -> NewKey:
     return NewKey(key_id, f"flan_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
 
 
+def key_id_of(text: str) -> str:
+    """The public part of a key's text; empty when it has none."""
+    prefix, _, rest = text.partition("_")
+    return rest.partition("_")[0] if prefix == "flan" else ""
+
+
 class Needs:
     """Dependency of a route: the caller's key has `scope`."""
 
@@ -152,9 +158,8 @@ def declared_scopes(app: FastAPI) -> Iterator[tuple[str, str, Scope | None]]:
 
 def _authenticate(here: Here, text: str) -> Caller:
     refused = Unauthenticated("the key is not valid", hint="it may be mistyped, expired or revoked")
-    prefix, _, rest = text.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if prefix != "flan" or not key_id or not secret:
+    key_id, secret = key_id_of(text), text.rpartition("_")[2]
+    if not key_id.isalnum() or not secret.isalnum():
         raise refused
     with here.sessions.begin() as session:
         key = keys.usable(session, key_id)

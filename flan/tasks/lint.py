@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from flan.tasks.render import NotAnOption, Rendered, RowError, instance, render
 from flan.tasks.task import Task
-from flan.tasks.template import ANSWER_SLOT, slots
+from flan.tasks.template import ANSWER_SLOT, fill, slots
 
 FEW_TEMPLATES = 10
 MANY_INVERTED = 3
@@ -20,7 +20,8 @@ MANY_INVERTED = 3
 TELLING_CHARS = 40
 """An answer of this length does not stand in a prompt by chance; a shorter one often does."""
 Severity = Literal["error", "warning"]
-_GLUED = re.compile(r"[A-Za-z](\{[A-Za-z_]\w*\})|(\{[A-Za-z_]\w*\})[A-Za-z]")
+_SLOT_MARK = "\x02{}\x03"
+_GLUED = re.compile(r"[A-Za-z]\x02(\w+)\x03|\x02(\w+)\x03[A-Za-z]")
 
 
 class Finding(NamedTuple):
@@ -52,9 +53,9 @@ def lint(task: Task, rows: Iterable[Mapping[str, Any]], limits: Limits = FLAN_LI
 def _pattern_faults(task: Task) -> Iterator[Finding]:
     for i, template in enumerate(task.templates):
         for pattern in (template.input, template.target):
-            # Written braces are text: without them, what is left in braces is a slot.
-            for match in _GLUED.finditer(pattern.replace("{{", "").replace("}}", "")):
-                message = f"a letter is glued to a slot: {match.group()!r}"
+            marked = fill(pattern, {name: _SLOT_MARK.format(name) for name in slots(pattern)})
+            for match in _GLUED.finditer(marked):
+                message = f"a letter is glued to {{{match.group(1) or match.group(2)}}}"
                 yield Finding(i, "literal_after_field", "warning", message)
         is_bare = template.target == f"{{{ANSWER_SLOT}}}"
         if template.role == "answer" and task.answer.has_choices and not is_bare:

@@ -157,7 +157,7 @@ def test_an_answer_may_stand_in_the_options_and_short_ones_anywhere() -> None:
 
 def test_written_braces_are_no_slots() -> None:
     """A letter beside {{ or }} is only text."""
-    assert lint(review_task(templates=[*TEN, {"input": "set{{a}}b {review}\n{options_}"}]), ROWS) == []
+    assert lint(review_task(templates=[*TEN, {"input": "a{{b}}c{{{review}}}d\n{options_}"}]), ROWS) == []
 
 
 def test_the_limits_can_be_set() -> None:

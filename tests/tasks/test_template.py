@@ -1,7 +1,7 @@
 """Patterns: text, slots and written braces, nothing that computes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flan.errors import InvalidDocument
@@ -28,6 +28,7 @@ def test_a_stray_brace_is_shown_with_its_place() -> None:
 
 
 @given(st.text(), st.text())
+@example("{b}", "{{a}} {")
 def test_values_are_text_whatever_they_hold(first: str, second: str) -> None:
     """Braces and slots inside a value are never read as a pattern."""
     filled = fill("{a}|{b}|{{a}}", {"a": first, "b": second})

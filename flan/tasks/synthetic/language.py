@@ -6,19 +6,19 @@ from flan.tasks.synthetic.cued import cued
 from flan.tasks.synthetic.draw import PEOPLE, PLACES, Draw
 
 _PREDICATES = (  # (as one says it, as a learner might)
+    ("caught two mice", "catched two mouses"),
+    ("bought a better coat", "buyed a gooder coat"),
+    ("taught the children well", "teached the childs well"),
+    ("wrote about wild geese", "writed about wild gooses"),
+    ("ran home on bare feet", "runned home on bare foots"),
+    ("told me the worst", "telled me the worstest"),
+    ("brought knives and sang", "bringed knifes and singed"),
     ("has gone to the market", "has went to the market"),
     ("did not see the bus", "did not saw the bus"),
     ("is older than my cousin", "is more older than my cousin"),
     ("can swim very well", "can swims very well"),
-    ("wants to buy a coat", "wants buy a coat"),
-    ("bought three red apples", "bought three red apple"),
-    ("enjoys reading at night", "enjoys to reading at night"),
     ("was waiting for an answer", "was waiting for a answer"),
-    ("has two small dogs", "have two small dogs"),
-    ("does not like cold milk", "do not like cold milk"),
     ("must leave before noon", "must to leave before noon"),
-    ("told me a long story", "said me a long story"),
-    ("has been ill since May", "is been ill since May"),
     ("made us laugh", "made us to laugh"),
 )
 _JUDGED = {

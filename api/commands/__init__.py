@@ -1,0 +1,1 @@
+"""The commands of `flan` that speak to a server, one file per noun."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from flan.tasks.render import NotAnOption, Rendered, RowError, instance, render
 from flan.tasks.task import Task
-from flan.tasks.template import ANSWER_SLOT, fill, slots
+from flan.tasks.template import ANSWER_SLOT, slots
 
 FEW_TEMPLATES = 10
 MANY_INVERTED = 3
@@ -20,8 +20,8 @@ MANY_INVERTED = 3
 TELLING_CHARS = 40
 """An answer of this length does not stand in a prompt by chance; a shorter one often does."""
 Severity = Literal["error", "warning"]
-_SLOT_MARK = "\x02{}\x03"
-_GLUED = re.compile(r"[A-Za-z]\x02(\w+)\x03|\x02(\w+)\x03[A-Za-z]")
+# Written braces come in pairs, so a single one beside a letter is a slot's.
+_GLUED = re.compile(r"[A-Za-z](\{\w+\})|(\{\w+\})[A-Za-z]")
 
 
 class Finding(NamedTuple):
@@ -53,9 +53,8 @@ def lint(task: Task, rows: Iterable[Mapping[str, Any]], limits: Limits = FLAN_LI
 def _pattern_faults(task: Task) -> Iterator[Finding]:
     for i, template in enumerate(task.templates):
         for pattern in (template.input, template.target):
-            marked = fill(pattern, {name: _SLOT_MARK.format(name) for name in slots(pattern)})
-            for match in _GLUED.finditer(marked):
-                message = f"a letter is glued to {{{match.group(1) or match.group(2)}}}"
+            for match in _GLUED.finditer(pattern):
+                message = f"a letter is glued to a slot: {match.group()!r}"
                 yield Finding(i, "literal_after_field", "warning", message)
         is_bare = template.target == f"{{{ANSWER_SLOT}}}"
         if template.role == "answer" and task.answer.has_choices and not is_bare:

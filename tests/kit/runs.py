@@ -43,11 +43,13 @@ class TinyRuns:
         self.data = folder / "data"
         self.store = Store(folder / "store")
         mood = make_rows(60)
-        topic = [{"text": row["text"] + "river road", "label": row["label"]} for row in make_rows(40, words=9)]
+        topic = [
+            {"text": row["text"] + "river road", "label": row["label"]} for row in make_rows(40, words=9)
+        ]
         tasks = [make_task("mood"), make_task("topic", cluster="topics")]
         for task, rows in zip(tasks, (mood, topic), strict=True):
             write_hub(self.data, task.name, {"train": rows, "validation": rows[:4]})
-        self._library = KitLibrary(tasks, models={"preset:nano-t5": (None, None)} | self._models())
+        self._library = KitLibrary(tasks, models=self._models())
 
     def resolve(self, **changes: Any) -> TuneSpec:
         """A resolved spec: TINY with some fields changed."""

@@ -174,7 +174,10 @@ def test_the_exported_model_knows_what_it_has_seen(quick: Matrix) -> None:
 
     assert card.name == "tiny"
     assert card.lineage.base == "tiny-decoder"
-    assert (card.lineage.tasks_seen, card.lineage.clusters_seen) == (("mood", "topic"), ("sentiment", "topics"))
+    assert (card.lineage.tasks_seen, card.lineage.clusters_seen) == (
+        ("mood", "topic"),
+        ("sentiment", "topics"),
+    )
     assert (card.lineage.spec, card.lineage.steps) == (spec.digest(), STEPS)
     assert card.lineage.target_tokens == metrics(directory, "train/target_tokens")[STEPS]
 
@@ -193,7 +196,9 @@ def _assert_same_gradient(matrix: Matrix, cell: str, num_ranks: int, base: str) 
 
 def _assert_same_run(matrix: Matrix, cell: str, precision: str) -> None:
     one, two = matrix.directory(precision, 1), matrix.directory(cell, 2)
-    step_bound, final_bound = (FP32_RELATIVE, FP32_RELATIVE) if precision == "fp32" else (BF16_STEP, BF16_FINAL)
+    step_bound, final_bound = (
+        (FP32_RELATIVE, FP32_RELATIVE) if precision == "fp32" else (BF16_STEP, BF16_FINAL)
+    )
 
     assert len(metrics(one)) == STEPS
     assert metrics(two)[1] == pytest.approx(metrics(one)[1], rel=step_bound)

@@ -1,0 +1,135 @@
+"""A checkpoint is whole and of this run, or it is not used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flan.data.batches import StreamState
+from flan.rundir import RunSettings
+from flan.spec import TuneSpec, canonical_json, parse
+from flan.store import MANIFEST, tree_manifest
+from flan.train.checkpoint import (
+    STATE,
+    CheckpointCorrupt,
+    CheckpointMismatch,
+    CheckpointState,
+    names,
+    sweep,
+    verify,
+)
+from flan.train.resume import choose
+
+SPEC = parse(TuneSpec, {"name": "t", "base": "preset:nano"})
+
+
+def _write(folder: Path, step: int, attempt: int = 1, *, spec: TuneSpec = SPEC, world_size: int = 1) -> Path:
+    directory = folder / f"step-{step:08d}-a{attempt}"
+    (directory / "engine").mkdir(parents=True)
+    (directory / "engine" / "weights.pt").write_bytes(bytes([step]) * 64)
+    state = CheckpointState(
+        step=step,
+        target_tokens=0,
+        spec=spec.digest(),
+        world_size=world_size,
+        accumulation="float32",
+        environment={},
+        stream=StreamState(),
+    )
+    (directory / STATE).write_text(state.model_dump_json())
+    (directory / MANIFEST).write_text(canonical_json(tree_manifest(directory)))
+    return directory
+
+
+def _choose(folder: Path, resume_from: str | None, warnings: list[str] | None = None) -> Path | None:
+    settings = RunSettings(attempt=3, store="", checkpoints=str(folder), resume_from=resume_from)
+    told = warnings if warnings is not None else []
+    return choose(settings, SPEC, 1, lambda code, _: told.append(code))
+
+
+def test_newest_is_the_highest_step_then_the_latest_attempt(tmp_path: Path) -> None:
+    """A step written again by a later attempt comes before the first; steps sort as numbers."""
+    for step, attempt in ((9, 1), (10, 1), (10, 2), (2, 3)):
+        _write(tmp_path, step, attempt)
+    (tmp_path / "step-00000099-a1.tmp").mkdir()
+
+    assert [name.removeprefix("step-000000") for name in names(tmp_path)] == [
+        "10-a2",
+        "10-a1",
+        "09-a1",
+        "02-a3",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "added", "no manifest", "torn manifest"])
+def test_any_damage_is_found_before_a_byte_is_used(tmp_path: Path, damage: str) -> None:
+    """Every file is there with its bytes, and no other; else the checkpoint does not count."""
+    directory = _write(tmp_path, 5)
+    verify(directory)
+    weights, manifest = directory / "engine" / "weights.pt", directory / MANIFEST
+    if damage == "changed":
+        weights.write_bytes(b"\1" + weights.read_bytes()[1:])
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "added":
+        (directory / "engine" / "extra.pt").write_bytes(b"")
+    elif damage == "no manifest":
+        manifest.unlink()
+    else:
+        manifest.write_text(manifest.read_text()[:-9])
+
+    with pytest.raises(CheckpointCorrupt):
+        verify(directory)
+
+
+def test_latest_passes_over_a_broken_checkpoint_and_says_so(tmp_path: Path) -> None:
+    """The run goes on from the newest that verifies."""
+    good, broken = _write(tmp_path, 5), _write(tmp_path, 6)
+    (broken / "engine" / "weights.pt").write_bytes(b"")
+    warnings: list[str] = []
+
+    assert _choose(tmp_path, "latest", warnings) == good
+    assert warnings == ["checkpoint_corrupt"]
+
+
+def test_a_broken_checkpoint_asked_for_by_name_is_an_error(tmp_path: Path) -> None:
+    """Whoever names a checkpoint does not want another."""
+    _write(tmp_path, 5)
+    broken = _write(tmp_path, 6)
+    (broken / STATE).write_text("{}")
+
+    with pytest.raises(CheckpointCorrupt):
+        _choose(tmp_path, broken.name)
+
+
+def test_without_checkpoints_a_run_starts_anew(tmp_path: Path) -> None:
+    """No checkpoint, or none wanted: from step 0."""
+    assert _choose(tmp_path, "latest") is None
+    _write(tmp_path, 5)
+    assert _choose(tmp_path, None) is None
+
+
+def test_a_checkpoint_of_another_spec_or_layout_is_refused(tmp_path: Path) -> None:
+    """It is never passed over: the run would start anew beside it. The error says what differs."""
+    _write(tmp_path / "spec", 5, spec=SPEC.model_copy(update={"steps": 7}))
+    _write(tmp_path / "ranks", 5, world_size=2)
+
+    with pytest.raises(CheckpointMismatch, match="is of spec"):
+        _choose(tmp_path / "spec", "latest")
+    with pytest.raises(CheckpointMismatch, match="written by 2 ranks, this run has 1"):
+        _choose(tmp_path / "ranks", "latest")
+
+
+def test_sweeping_removes_only_what_was_left_half_written(tmp_path: Path) -> None:
+    """Finished checkpoints stay, and so does whatever a later attempt is writing."""
+    _write(tmp_path, 5)
+    for name in ("step-00000006-a1.tmp", "step-00000007-a3.tmp", "step-00000008-a4.tmp", "notes.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text(json.dumps(name))
+    sweep(tmp_path, 3)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notes.tmp",
+        "step-00000005-a1",
+        "step-00000008-a4.tmp",
+    ]

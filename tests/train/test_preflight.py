@@ -1,0 +1,77 @@
+"""What cannot end well is refused before step 1, with the figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from flan.card import Contract, Lineage, ModelCard
+from flan.data.plan import ContextTooShort
+from flan.errors import DiskFull
+from flan.spec import TuneSpec, parse
+from flan.train.preflight import (
+    InsufficientMemory,
+    check_context,
+    check_disk,
+    check_memory,
+    checkpoint_bytes,
+    state_bytes,
+)
+
+BILLION = 10**9
+
+
+def _spec(**changes: object) -> TuneSpec:
+    return parse(TuneSpec, {"name": "t", "base": "b", "optimizer": {"name": "adamw"}, **changes})
+
+
+def _card(architecture: str, context: int) -> ModelCard:
+    contract = Contract.parse(
+        {
+            "architecture": architecture,
+            "tokenizer": "0" * 64,
+            "prefix_ids": [],
+            "separator_ids": [1],
+            "end_ids": [1],
+        }
+    )
+    lineage = Lineage(base="b", tasks_seen=None, clusters_seen=None)
+    return ModelCard(name="b", contract=contract, context_length=context, num_parameters=1, lineage=lineage)
+
+
+def test_input_and_target_must_fit_a_decoder_together() -> None:
+    """A decoder reads both in one sequence, an encoder-decoder apart; the error has both numbers."""
+    spec = _spec(input_length=1024, target_length=256)
+    check_context(spec, _card("decoder", 1280))
+    check_context(spec, _card("encoder_decoder", 1024))
+
+    with pytest.raises(ContextTooShort) as refused:
+        check_context(spec, _card("decoder", 1279))
+    assert refused.value.values == {"needed": 1280, "context_length": 1279}
+
+
+def test_sharding_divides_what_a_rank_keeps() -> None:
+    """AdamW in fp32 keeps 16 bytes a parameter; each ZeRO stage shares out more of it over the ranks."""
+    kept = [state_bytes(_spec(zero_stage=stage), BILLION, 8) for stage in range(4)]
+
+    assert kept[0] == 16 * BILLION
+    assert kept[1] > kept[2] > kept[3]
+    assert kept[3] == 20 * BILLION // 8
+
+
+def test_a_model_too_large_for_the_machine_is_refused() -> None:
+    """Better now than by the kernel's out-of-memory killer at step 1."""
+    check_memory(_spec(), 10**6, 1, torch.device("cpu"))
+
+    with pytest.raises(InsufficientMemory, match="need at least"):
+        check_memory(_spec(), 10**12, 2, torch.device("cpu"))
+
+
+def test_a_disk_too_small_for_two_checkpoints_is_refused(tmp_path: Path) -> None:
+    """One is kept while the next is written; the figures are in the error."""
+    check_disk(_spec(), 10**6, tmp_path)
+    assert checkpoint_bytes(_spec(), BILLION) == 12 * BILLION
+
+    with pytest.raises(DiskFull) as refused:
+        check_disk(_spec(), 10**13, tmp_path)
+    assert refused.value.values["needed_bytes"] > refused.value.values["free_bytes"]

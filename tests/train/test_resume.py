@@ -1,0 +1,138 @@
+"""Whatever ends a run, the next attempt goes on as if nothing had happened."""
+
+import random
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flan.rundir import EXIT_STOPPED
+from flan.train.checkpoint import names
+from tests.kit.ranks import PATIENCE_S, kill, ranks, run_ranks, wait_until
+from tests.kit.runs import TinyRuns, data_of, metrics, outcome
+
+STEPS, EVERY = 60, 7
+Stop = Literal["terminate", "kill"]
+ALONE = {"base": "tiny", "precision": "fp32", "zero_stage": 0, "ranks": 1}
+# Dropout: the random states of each rank must come back too.
+SHARDED = {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2, "ranks": 2}
+SLOW: list[dict[str, Any]] = [
+    {"base": "tiny-t5-dropout", "precision": "fp32", "zero_stage": 0, "ranks": 2},
+    {"base": "tiny", "precision": "bf16", "zero_stage": 1, "ranks": 2},
+    {"base": "tiny", "precision": "fp32", "zero_stage": 3, "ranks": 2},
+    {"base": "tiny", "precision": "bf16", "zero_stage": 0, "ranks": 1, "optimizer": {"name": "adafactor"}},
+    {"base": "preset:nano", "precision": "fp32", "zero_stage": 0, "ranks": 1},
+]
+
+
+class Job:
+    """A run and its attempts, each a folder of its own, sharing checkpoints."""
+
+    def __init__(self, folder: Path, layout: dict[str, Any]) -> None:
+        self._runs = TinyRuns(folder)
+        changes = {key: value for key, value in layout.items() if key != "ranks"}
+        self.num_ranks: int = layout["ranks"]
+        self.spec = self._runs.resolve(
+            steps=STEPS,
+            checkpoint_every=EVERY,
+            resources={"ranks": self.num_ranks, "device": "cpu"},
+            **changes,
+        )
+
+    def attempt(self, number: int, name: str = "job") -> Path:
+        """The run directory of an attempt; from the second on it resumes."""
+        return self._runs.prepare(self.spec, name, number, "latest" if number > 1 else None)
+
+    def started(self, directory: Path) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
+        """Its ranks, while they run."""
+        return ranks(["flan", "run", str(directory)], self.num_ranks, directory / "logs" / "ranks.log")
+
+    def carry_out(self, directory: Path) -> None:
+        """From where it stands to the end."""
+        run_ranks(["flan", "run", str(directory)], self.num_ranks, directory / "logs" / "ranks.log")
+
+    def stop(self, directory: Path, step: int, how: Stop) -> None:
+        """Start an attempt and stop it once it has told of `step`, through its last rank."""
+        with self.started(directory) as processes:
+            wait_until(lambda: max(metrics(directory), default=0) >= step, f"step {step}", processes)
+            if how == "kill":
+                kill(processes, self.num_ranks - 1)
+                return
+            processes[-1].send_signal(signal.SIGTERM)
+            assert [process.wait(PATIENCE_S) for process in processes] == [EXIT_STOPPED] * self.num_ranks
+        assert outcome(directory)["status"] == "stopped"
+
+
+def _assert_resumes_exactly(folder: Path, layout: dict[str, Any], stops: Sequence[Stop]) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    job = Job(folder, layout)
+    undisturbed = job.attempt(1, "undisturbed")
+    attempts = [job.attempt(number) for number in range(1, len(stops) + 2)]
+
+    with job.started(undisturbed) as reference:
+        for number, (directory, stop) in enumerate(zip(attempts, stops, strict=False), start=1):
+            job.stop(directory, dice.randrange(20 * number - 10, 20 * number), stop)
+        job.carry_out(attempts[-1])
+        assert [process.wait(PATIENCE_S) for process in reference] == [0] * job.num_ranks
+
+    resumed_from = [data_of(directory, "run.started")[0]["resumed_from"] for directory in attempts]
+    for directory, stop, next_start in zip(attempts, stops, resumed_from[1:], strict=False):
+        reached = max(metrics(directory))
+        # A pause loses nothing; a kill at most what came after the last checkpoint, or what was being written.
+        lost = 0 if stop == "terminate" else reached % EVERY + EVERY
+        assert reached - lost <= next_start <= reached
+    told = {step: loss for directory in attempts for step, loss in metrics(directory).items()}
+    assert told == metrics(undisturbed)
+    assert sorted(metrics(attempts[-1])) == list(range(resumed_from[-1] + 1, STEPS + 1))
+    _assert_equal_weights(attempts[-1] / "model", undisturbed / "model")
+
+
+def test_a_run_that_was_paused_and_then_killed_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """SIGTERM, resume, SIGKILL, resume: every loss and every final weight is equal to the bit."""
+    _assert_resumes_exactly(tmp_path, ALONE, ["terminate", "kill"])
+
+
+def test_sharded_ranks_of_which_one_was_killed_end_as_if_undisturbed(tmp_path: Path) -> None:
+    """SIGKILL of one rank of two, resume: every loss and every final weight is equal to the bit."""
+    _assert_resumes_exactly(tmp_path, SHARDED, ["kill"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", SLOW, ids=["-".join(map(str, layout.values())) for layout in SLOW])
+def test_every_layout_resumes_exactly(tmp_path: Path, layout: dict[str, Any]) -> None:
+    """The same at the other stages, precisions and optimizers, and from a preset."""
+    _assert_resumes_exactly(tmp_path, layout, ["terminate", "kill"])
+
+
+@pytest.mark.slow
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """Resuming from the latest falls back to the one before when bytes have changed, says so, and ends well."""
+    job = Job(tmp_path, ALONE)
+    first, second = job.attempt(1), job.attempt(2)
+    job.stop(first, 30, "terminate")
+    newest, before, *_ = names(first.parent / "checkpoints")
+    (states,) = (first.parent / "checkpoints" / newest / "engine").glob("*model_states.pt")
+    content = bytearray(states.read_bytes())
+    content[len(content) // 2] ^= 1
+    states.write_bytes(content)
+
+    job.carry_out(second)
+
+    warning = data_of(second, "warning")[0]
+    assert warning["code"] == "checkpoint_corrupt"
+    assert newest in warning["message"]
+    assert data_of(second, "run.started")[0]["resumed_from"] == int(before.split("-")[1])
+
+
+def _assert_equal_weights(ours: Path, theirs: Path) -> None:
+    one, other = (load_file(directory / "model.safetensors") for directory in (ours, theirs))
+    assert one.keys() == other.keys()
+    assert [name for name, weight in one.items() if not torch.equal(weight, other[name])] == []

@@ -197,7 +197,7 @@ def dead_owners(session: Session, node: str, is_dead: Callable[[str], bool]) -> 
     held = held.where(Job.state == "running", Job.lease_node == node)
     return [
         Lease(job_id, fence, attempt)
-        for job_id, fence, attempt, owner in session.execute(held).tuples()
+        for job_id, fence, attempt, owner in session.execute(held)
         if is_dead(str(owner))
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from flan.card import ModelCard
@@ -110,7 +111,7 @@ def card_of(version: ModelVersion) -> ModelCard:
 
 def page(session: Session, *, after: str | None = None, limit: int = 20) -> Sequence[ModelVersion]:
     """The newest version of every model, by name, behind the name `after`."""
-    newest = select(ModelVersion).distinct(ModelVersion.name)
+    newest = select(ModelVersion).ext(distinct_on(ModelVersion.name))
     if after is not None:
         newest = newest.where(ModelVersion.name > after)
     ordered = newest.order_by(ModelVersion.name, ModelVersion.version.desc())
@@ -135,7 +136,7 @@ def made_by(session: Session, job_id: str) -> Sequence[ModelVersion]:
 def aliases(session: Session, name: str) -> dict[str, int]:
     """Alias → version of a model."""
     wanted = select(ModelAlias.alias, ModelAlias.version).where(ModelAlias.model_name == name)
-    return dict(session.execute(wanted.order_by(ModelAlias.alias)).tuples().all())
+    return dict(session.execute(wanted.order_by(ModelAlias.alias)).all())
 
 
 def put_alias(
@@ -188,7 +189,7 @@ def all_served(session: Session) -> list[Served]:
             str(job.url),
             Path(attempt.run_directory or "") / TOKEN,
         )
-        for job, attempt in session.execute(answering).tuples()
+        for job, attempt in session.execute(answering)
     ]
 
 

@@ -59,5 +59,5 @@ def all_nodes(session: Session) -> list[NodeStatus]:
     is_here = Node.seen_at > func.now() - timedelta(seconds=SILENT_S)
     return [
         NodeStatus(node.name, node.cpu_slots, node.gpus, free_slots(session, node), node.seen_at, here)
-        for node, here in session.execute(select(Node, is_here).order_by(Node.name)).tuples()
+        for node, here in session.execute(select(Node, is_here).order_by(Node.name))
     ]

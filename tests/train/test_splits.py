@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
         for stage in (1, 3):
             matrix.add(f"zero{stage}-{base}", 2, kind="gradient", base=base, zero_stage=stage)
     for precision in ("fp32", "bf16"):
-        same = {"precision": precision, "steps": STEPS, "checkpoint_every": STEPS}
+        same: dict[str, Any] = {"precision": precision, "steps": STEPS, "checkpoint_every": STEPS}
         matrix.add(precision, 1, micro_batch=7, **same)
         for stage in range(4):
             matrix.add(f"{precision}-zero{stage}", 2, zero_stage=stage, micro_batch=2, **same)

@@ -60,10 +60,9 @@ class _ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-def make_app(face: Face) -> FastAPI:
+def make_app(face: Face) -> ASGIApp:
     """The application that serves `face.model`."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(_RequestIds)
     app.add_exception_handler(FlanError, _problem_of)
     app.add_exception_handler(HTTPException, _routing_problem_of)
     app.add_exception_handler(_ClientGone, _nobody_reads)
@@ -119,7 +118,8 @@ def make_app(face: Face) -> FastAPI:
             raise EngineStopped("the engine does not answer", hint="it is started anew", status=figures)
         return JSONResponse({"status": "ready", **figures})
 
-    return app
+    # Around everything, so that an answer to what nobody foresaw has an id too.
+    return _RequestIds(app)
 
 
 def is_ready(status: Status) -> bool:

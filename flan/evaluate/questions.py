@@ -4,8 +4,7 @@ The rows are a seeded sample that depends on the spec's seed, the task and the s
 every template and every model.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from flan.data.mixture import sample
@@ -46,11 +45,11 @@ class Question(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The questions of one task, and which rows could not be asked about."""
+    """A row through every template."""
 
     questions: list[Question]
-    num_skipped: Counter[int]
-    """Template → rows that are broken, or too long for the model."""
+    skipped: list[int]
+    """Templates through which the row could not be asked about: it is broken, or too long for the model."""
 
 
 def scoring_of(spec: EvaluateSpec, task: Task) -> Scoring:
@@ -78,24 +77,23 @@ def rows_of(spec: EvaluateSpec, task: Task, num_rows: int) -> list[int]:
     return [int(i) for i in sample(num_rows, count, spec.seed, "evaluate", task.name, spec.split)]
 
 
-def ask(spec: EvaluateSpec, task: Task, rows: Rows, model: Model) -> Asked:
-    """Every question of a task. Raises NoChoices, ContextExceeded."""
+def ask(spec: EvaluateSpec, task: Task, rows: Rows, model: Model) -> Iterator[Asked]:
+    """Every question of a task, row by row. Raises NoChoices, ContextExceeded."""
     scoring = scoring_of(spec, task)
     templates = templates_of(spec, task)
-    questions: list[Question] = []
-    num_skipped: Counter[int] = Counter()
-    for row in rows_of(spec, task, len(rows)):
+    for number in rows_of(spec, task, len(rows)):
         try:
-            asked_about = instance(task, rows[row])
+            row = instance(task, rows[number])
         except (RowError, UnreadableRow):
-            num_skipped.update(templates)
+            yield Asked([], list(templates))
             continue
+        asked = Asked([], [])
         for template in templates:
             try:
-                questions.append(_question(spec, task, asked_about, template, row, scoring, model))
+                asked.questions.append(_question(spec, task, row, template, number, scoring, model))
             except InputTooLong:
-                num_skipped[template] += 1
-    return Asked(questions, num_skipped)
+                asked.skipped.append(template)
+        yield asked
 
 
 def _question(

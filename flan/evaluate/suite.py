@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from flan import rundir
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.evaluate.answering import Answered, answer
-from flan.evaluate.questions import ask, rows_of, scoring_of, templates_of
+from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
 from flan.evaluate.results import Results, TaskResult
 from flan.evaluate.summary import Measured, summarise
 from flan.model.load import Model, load_model
@@ -71,7 +72,7 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
 
 
 class _Pauses:
-    """What happens between two batches: progress is told, at most once a second, and the wish is read."""
+    """What happens between two rows or batches: progress is told, at most once a second, and the wish is read."""
 
     def __init__(self, events: EventWriter, wishes: WishReader, total: int) -> None:
         self.done = 0
@@ -99,16 +100,20 @@ def _measure(
     spec: EvaluateSpec, task: Task, rows: Rows, model: Model, pauses: _Pauses, samples: gzip.GzipFile
 ) -> TaskResult:
     scoring = scoring_of(spec, task)
-    asked = ask(spec, task, rows, model)
-    pauses.after(asked.num_skipped.total(), task.name)
+    questions: list[Question] = []
+    num_skipped: Counter[int] = Counter()
+    for asked in ask(spec, task, rows, model):
+        questions.extend(asked.questions)
+        num_skipped.update(asked.skipped)
+        pauses.after(len(asked.skipped), task.name)
     answered: list[Answered] = []
-    for batch in answer(spec, task, scoring, asked.questions, model):
+    for batch in answer(spec, task, scoring, questions, model):
         answered.extend(batch)
         pauses.after(len(batch), task.name)
     answered.sort(key=lambda one: (one.question.template, one.question.row))
     for one in answered:
         samples.write(canonical_json(_sample(task, one)).encode() + b"\n")
-    how = Measured(spec.split, scoring, len(rows), asked.num_skipped, _asked_digest(spec, task, rows))
+    how = Measured(spec.split, scoring, len(rows), num_skipped, _asked_digest(spec, task, rows))
     return summarise(task, how, answered)
 
 

@@ -1,13 +1,14 @@
 """Which prompts are asked, and that they are those of training."""
 
+from collections import Counter
 from functools import cache
 from typing import Any
 
 import pytest
 
-from flan.data.rows import Places, open_rows
+from flan.data.rows import Places, Rows, open_rows
 from flan.data.tokens import encode
-from flan.evaluate.questions import NoChoices, ask, rows_of, scoring_of, templates_of
+from flan.evaluate.questions import NoChoices, Question, ask, rows_of, scoring_of, templates_of
 from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec, parse
 from flan.tasks.render import instance, render
@@ -28,6 +29,12 @@ def spec(**fields: Any) -> EvaluateSpec:
         "input_length": 400,
     }
     return parse(EvaluateSpec, defaults | {"max_new_tokens": 16} | fields)
+
+
+def ask_all(spec: EvaluateSpec, task: Task, rows: Rows) -> tuple[list[Question], Counter[int]]:
+    """All questions, and per template how many rows were skipped."""
+    asked = list(ask(spec, task, rows, MODEL))
+    return [q for one in asked for q in one.questions], Counter(t for one in asked for t in one.skipped)
 
 
 @cache
@@ -51,7 +58,7 @@ def test_inverted_templates_are_never_asked() -> None:
 def test_every_template_and_model_gets_the_same_rows() -> None:
     """The sample depends on seed, task and split; a larger limit or another seed gives another."""
     rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
-    asked = ask(spec(), task("shop_reviews"), rows, MODEL).questions
+    asked = ask_all(spec(), task("shop_reviews"), rows)[0]
     by_template = {
         t: [q.row for q in asked if q.template == t] for t in templates_of(spec(), task("shop_reviews"))
     }
@@ -67,7 +74,7 @@ def test_every_template_and_model_gets_the_same_rows() -> None:
 def test_ids_are_those_of_training(name: str) -> None:
     """Invariant 6: prompt and right option have the ids that a training example has for the row and template."""
     rows = open_rows(task(name), "validation", NOWHERE)
-    for question in ask(spec(), task(name), rows, MODEL).questions:
+    for question in ask_all(spec(), task(name), rows)[0]:
         row = instance(task(name), rows[question.row])
         trained = encode(
             MODEL.tokenizer, MODEL.card.contract, render(row, task(name).templates[question.template])
@@ -91,8 +98,8 @@ def test_what_is_written_is_compared_with_targets() -> None:
     )
     rows = open_rows(plain, "validation", NOWHERE)
 
-    [question, *_] = ask(spec(scoring="generate"), worded, rows, MODEL).questions
-    [ranked, *_] = ask(spec(), worded, rows, MODEL).questions
+    [question, *_] = ask_all(spec(scoring="generate"), worded, rows)[0]
+    [ranked, *_] = ask_all(spec(), worded, rows)[0]
 
     assert question.references == (f"It is {question.answers[0]}.",)
     assert question.option_ids == ()
@@ -103,7 +110,7 @@ def test_what_is_written_is_compared_with_targets() -> None:
 def test_options_can_be_left_out_of_the_prompt() -> None:
     """The same rows without their OPTIONS block."""
     rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
-    asked = ask(spec(options_in_prompt=False), task("shop_reviews"), rows, MODEL).questions
+    asked = ask_all(spec(options_in_prompt=False), task("shop_reviews"), rows)[0]
 
     assert asked and not any("OPTIONS:" in question.prompt for question in asked)
 
@@ -111,23 +118,23 @@ def test_options_can_be_left_out_of_the_prompt() -> None:
 def test_a_prompt_that_cannot_fit_is_counted() -> None:
     """Nothing is dropped in silence: asked and skipped make up all rows."""
     rows = open_rows(task("finder_passages"), "validation", NOWHERE)
-    asked = ask(spec(input_length=25, limit=20), task("finder_passages"), rows, MODEL)
+    questions, num_skipped = ask_all(spec(input_length=25, limit=20), task("finder_passages"), rows)
 
     for template in templates_of(spec(), task("finder_passages")):
-        num_asked = sum(question.template == template for question in asked.questions)
-        assert num_asked + asked.num_skipped[template] == 20
-    assert asked.num_skipped.total() > 0
+        num_asked = sum(question.template == template for question in questions)
+        assert num_asked + num_skipped[template] == 20
+    assert num_skipped.total() > 0
 
 
 def test_room_is_left_for_what_follows_the_prompt() -> None:
     """Prompt and longest option, or all tokens that may be written, stay within a decoder's context."""
     limit = MODEL.card.context_length
     rows = open_rows(task("finder_passages"), "validation", NOWHERE)
-    written = ask(spec(input_length=4_000, max_new_tokens=limit - 60), task("finder_passages"), rows, MODEL)
+    written, _ = ask_all(spec(input_length=4_000, max_new_tokens=limit - 60), task("finder_passages"), rows)
 
-    assert all(len(question.prompt_ids) <= 60 for question in written.questions)
+    assert all(len(question.prompt_ids) <= 60 for question in written)
     with pytest.raises(ContextExceeded):
-        ask(spec(max_new_tokens=limit), task("finder_passages"), rows, MODEL)
+        ask_all(spec(max_new_tokens=limit), task("finder_passages"), rows)
 
 
 def test_free_text_cannot_be_ranked() -> None:
@@ -144,8 +151,8 @@ def test_broken_rows_are_counted_for_every_template() -> None:
         update={"answer": task("shop_reviews").answer.model_copy(update={"choices": ("negative", "other")})}
     )
     rows = open_rows(strange, "validation", NOWHERE)
-    asked = ask(spec(limit=30), strange, rows, MODEL)
-    kept = {question.row for question in asked.questions}
+    questions, num_skipped = ask_all(spec(limit=30), strange, rows)
+    kept = {question.row for question in questions}
 
     assert 0 < len(kept) < 30
-    assert set(asked.num_skipped.values()) == {30 - len(kept)}
+    assert set(num_skipped.values()) == {30 - len(kept)}

@@ -55,9 +55,9 @@ class Client:
         import httpx
 
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._server = server.rstrip("/")
+        self.address = server.rstrip("/")
         self._http = httpx.Client(
-            base_url=self._server, headers=headers, timeout=httpx.Timeout(310, connect=5)
+            base_url=self.address, headers=headers, timeout=httpx.Timeout(310, connect=5)
         )
 
     def get(self, path: str, **parameters: Any) -> Any:
@@ -130,10 +130,10 @@ class Client:
             yield
         except httpx.TransportError as error:
             raise Unreachable(
-                f"no answer from {self._server}: {error}", hint="start it with `flan up`, or set --server"
+                f"no answer from {self.address}: {error}", hint="start it with `flan up`, or set --server"
             ) from error
         except httpx.InvalidURL as error:
-            raise Unreachable(f"{self._server} is no address: {error}", hint="set --server") from error
+            raise Unreachable(f"{self.address} is no address: {error}", hint="set --server") from error
 
 
 def connect(server: str | None) -> Client:

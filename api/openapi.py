@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.examples import EXAMPLES
+from api.examples import EXAMPLES, recorded_answers
 from api.problems import MEDIA_TYPE
 from api.schemas import ProblemShape
 from flan.spec import EvaluateSpec, ServeSpec, TuneSpec
@@ -85,10 +85,7 @@ def _complete(operation: dict[str, Any]) -> None:
         if value is not None:
             parameter["example"] = value
     if example.body is not None:
-        content = operation["requestBody"]["content"]
-        content[example.media_type]["example"] = example.body
-    success = responses[str(example.status)]
-    if example.answer is not None:
-        success["content"] = success.get("content") or {}
-        media = next(iter(success["content"]), "application/json")
-        success["content"].setdefault(media, {})["example"] = example.answer
+        operation["requestBody"]["content"][example.media_type]["example"] = example.body
+    answer = recorded_answers().get(operation["operationId"])
+    if answer is not None:
+        operation["responses"][str(example.status)]["content"]["application/json"]["example"] = answer

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import UniqueConstraint, func
+from sqlalchemy import JSON, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workers.ledger.tables import Base
@@ -36,7 +36,8 @@ class IdempotencyRow(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str]
     status: Mapped[int | None]
-    body: Mapped[Json | None]
+    body: Mapped[Json | None] = mapped_column(JSON)
+    """As text: a replay has the order of the first answer, too."""
     headers: Mapped[Json | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 

@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("status", sa.BigInteger()),
-        sa.Column("body", postgresql.JSONB()),
+        sa.Column("body", sa.JSON()),
         sa.Column("headers", postgresql.JSONB()),
         created_at(),
         sa.PrimaryKeyConstraint("key_id", "key", name="pk_idempotency"),

@@ -25,11 +25,17 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[FastAPI]:
+def anyone(settings: Settings) -> Iterator[TestClient]:
+    """A client without a key, for an application that has started."""
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def app(anyone: TestClient) -> FastAPI:
     """The application, started."""
-    made = create_app(settings)
-    with TestClient(made):
-        yield made
+    assert isinstance(anyone.app, FastAPI)
+    return anyone.app
 
 
 def make_key(sessions: sessionmaker[Session], scopes: Sequence[str]) -> str:
@@ -41,14 +47,20 @@ def make_key(sessions: sessionmaker[Session], scopes: Sequence[str]) -> str:
 
 
 @pytest.fixture
-def caller(app: FastAPI, sessions: sessionmaker[Session]) -> AsCaller:
+def caller(anyone: TestClient, sessions: sessionmaker[Session]) -> AsCaller:
     """Clients whose key has the named scopes (none named: all)."""
 
     def make(*scopes: str) -> TestClient:
-        key = make_key(sessions, scopes or SCOPES)
-        return TestClient(app, headers={"Authorization": f"Bearer {key}"})
+        return with_key(anyone, make_key(sessions, scopes or SCOPES))
 
     return make
+
+
+def with_key(anyone: TestClient, key: str) -> TestClient:
+    """A client with a key, in the event loop in which the application was started."""
+    client = TestClient(anyone.app, headers={"Authorization": f"Bearer {key}"})
+    client.portal = anyone.portal
+    return client
 
 
 @pytest.fixture

@@ -1,0 +1,184 @@
+"""A small platform on which things have happened: what the examples of the reference speak of.
+
+Everything goes through the ledger and the catalog, as workers and requests would do it; the served model is
+a real one behind a real server.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.auth import new_key
+from api.catalog import keys
+from api.examples import KEY_ID
+from flan.rundir import Event
+from flan.spec import EvaluateSpec, JobSpec, ServeSpec, TuneSpec, parse
+from tests.serve.lively import TOKEN, lively_model, server_of
+from workers.ledger import checkpoints, jobs, journal, leases, models, nodes
+from workers.ledger.leases import Ending, Failure, Lease
+from workers.ledger.models import NewModel
+
+NODE = "node-a"
+DIGEST = "5f2c" * 16
+RESULTS = {
+    "model": "movies",
+    "verdicts": {"rule_pairs": "proven"},
+    "tasks": [
+        {
+            "task": "rule_pairs", "cluster": "entailment", "metric": "accuracy", "split": "validation",
+            "n": 200, "chance": 0.5, "majority": 0.52, "templates": [{"index": 0, "metric_value": 0.61, "n": 200}],
+            "mean": 0.61, "spread": 0.0, "interval": [0.54, 0.68],
+        }
+    ],
+}  # fmt: skip
+SHOP_MOOD = {
+    "name": "shop-mood",
+    "extends": "shop_reviews",
+    "templates": [{"input": "{review}\nGood or bad?\n{options_}"}],
+}
+
+
+class World(NamedTuple):
+    """Ids of jobs by what has become of them."""
+
+    queued: str
+    running: str
+    paused: str
+    failed: str
+    evaluated: str
+    tuned: str
+
+
+def tune(name: str = "movies") -> TuneSpec:
+    """A small tune job."""
+    return parse(TuneSpec, {"kind": "tune", "name": name, "base": "preset:nano"})
+
+
+@contextmanager
+def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -> Iterator[World]:
+    """The world; its model answers while the context is open."""
+    uploaded = client.post("/template-sets", json=SHOP_MOOD)
+    assert uploaded.status_code == 201, uploaded.text
+    rows = '{"text": "A warm film.", "label": "good"}\n{"text": "Too long.", "label": "bad"}\n'
+    uploaded = client.post("/datasets?name=reviews&split=train&format=jsonl", content=rows)
+    assert uploaded.status_code == 201, uploaded.text
+    with sessions.begin() as session:
+        nodes.report(session, NODE, cpu_slots=8, gpus=[])
+        key = new_key()
+        keys.add(session, key_id=KEY_ID, secret_sha256=key.secret_sha256, name="old", scopes=["generate"])
+    with serving(sessions, folder):
+        tuned = _tuned(sessions, folder)
+        evaluated = _evaluated(sessions, folder)
+        failed = _failed(sessions, folder)
+        paused = _submit(sessions, tune("resting"))
+        with sessions.begin() as session:
+            jobs.pause(session, paused)
+        running = _submit(sessions, tune("busy"))
+        claim(sessions, folder)
+        queued = _submit(sessions, tune("waiting"))
+        yield World(queued, running, paused, failed, evaluated, tuned)
+
+
+@contextmanager
+def serving(sessions: sessionmaker[Session], folder: Path, name: str = "movies") -> Iterator[httpx.Client]:
+    """A real model, answering as the deployment `name` of the registered model `movies`."""
+    model = lively_model(context=512)
+    with server_of(model) as (rank, _engine):
+        with sessions.begin() as session:
+            nodes.report(session, NODE, cpu_slots=8, gpus=[])
+            version = models.register(session, NewModel("movies", "tuned", DIGEST, model.card))
+            models.put_alias(session, "movies", "default", version.version)
+        spec = parse(ServeSpec, {"kind": "serve", "name": name, "model": "movies"})
+        pinned = spec.model_dump(mode="json") | {"pins": {"tasks": {}, "model": DIGEST}}
+        _submit(sessions, parse(ServeSpec, pinned))
+        lease = claim(sessions, folder)
+        (run_directory(folder, lease) / "token").write_text(TOKEN)
+        say(
+            sessions,
+            lease,
+            ("stage.changed", {"stage": "serve"}),
+            ("serve.ready", {"url": str(rank.base_url)}),
+        )
+        yield rank
+
+
+def run_directory(folder: Path, lease: Lease) -> Path:
+    """The run directory of an attempt."""
+    return folder / f"{lease.job_id}-{lease.attempt}"
+
+
+def claim(sessions: sessionmaker[Session], folder: Path) -> Lease:
+    """The oldest job that waits, begun."""
+    with sessions.begin() as session:
+        lease = leases.claim(session, NODE, "owner", lease_s=3600)
+    assert lease is not None
+    directory = run_directory(folder, lease)
+    (directory / "logs").mkdir(parents=True)
+    (directory / "logs" / "rank-0.log").write_text("rank 0 of 1 on cpu\nstep 10 loss 3.41\n")
+    with sessions.begin() as session:
+        leases.set_out(session, lease, run_directory=str(directory), resumed_from=None)
+    return lease
+
+
+def say(sessions: sessionmaker[Session], lease: Lease, *events: tuple[str, dict[str, Any]]) -> None:
+    """Enter what rank 0 said; the lines of an attempt are numbered from 1."""
+    lines = [Event(line=i, at=1.0, type=type_, data=data) for i, (type_, data) in enumerate(events, start=1)]
+    with sessions.begin() as session:
+        journal.append(session, lease, lines, lease_s=3600)
+
+
+def finish(sessions: sessionmaker[Session], lease: Lease, ending: Ending) -> None:
+    """Give a lease back."""
+    with sessions.begin() as session:
+        leases.end(session, lease, ending, retry_base_s=1)
+
+
+def _submit(sessions: sessionmaker[Session], spec: JobSpec) -> str:
+    with sessions.begin() as session:
+        return jobs.submit(session, spec).id  # type: ignore[arg-type]
+
+
+def _tuned(sessions: sessionmaker[Session], folder: Path) -> str:
+    job_id = _submit(sessions, tune())
+    lease = claim(sessions, folder)
+    checkpoint = {
+        "step": 20, "path": "step-00000020-a1", "manifest_sha256": DIGEST, "size_bytes": 1_048_576,
+    }  # fmt: skip
+    say(
+        sessions,
+        lease,
+        ("run.started", {"kind": "tune", "ranks": 1, "device": "cpu", "resumed_from": 0}),
+        ("metrics", {"step": 10, "values": {"train/loss": 3.41, "train/learning_rate": 0.001}}),
+        ("metrics", {"step": 20, "values": {"train/loss": 2.88, "train/learning_rate": 0.001}}),
+        ("progress", {"step": 20, "total_steps": 20, "eta_s": 0.0, "loss": 2.88}),
+        ("checkpoint.written", checkpoint),
+    )
+    with sessions.begin() as session:
+        checkpoints.publish(session, lease, "step-00000020-a1")
+    finish(sessions, lease, Ending("done"))
+    return job_id
+
+
+def _evaluated(sessions: sessionmaker[Session], folder: Path) -> str:
+    spec = {"kind": "evaluate", "name": "movies-eval", "model": "movies", "tasks": ["rule_pairs"]}
+    job_id = _submit(sessions, parse(EvaluateSpec, spec | {"collection": "synthetic"}))
+    lease = claim(sessions, folder)
+    say(sessions, lease, ("progress", {"done": 1, "total": 1, "what": "rule_pairs"}))
+    finish(sessions, lease, Ending("done", results=RESULTS))
+    return job_id
+
+
+def _failed(sessions: sessionmaker[Session], folder: Path) -> str:
+    job_id = _submit(sessions, tune("broken"))
+    lease = claim(sessions, folder)
+    failure = Failure(
+        code="loss_not_finite", blame="user", message="the loss of step 12 is not finite",
+        hint="lower optimizer.learning_rate", values={"step": 12}, rank=0, log=("step 12 loss nan",),
+    )  # fmt: skip
+    finish(sessions, lease, Ending("fault", failure))
+    return job_id

@@ -57,6 +57,20 @@ def up(
 
 
 @app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Folder of real datasets; generated rows else.")] = None,
+    base: Annotated[
+        str, typer.Option(help="What to tune: a preset, a directory, a hub model.")
+    ] = "preset:nano",
+    home: Annotated[Path, typer.Option(envvar="FLAN_HOME", help="Where everything is kept.")] = Path(".flan"),
+) -> None:
+    """Run the main job here: tune with a cluster held out, evaluate, serve, ask."""
+    from api.demo import demo as run_demo
+
+    run_demo(home.absolute(), data, base)
+
+
+@app.command()
 def generate(
     context: typer.Context, model: ModelName, prompt: Prompt, sampling: Fields = None, server: Server = None
 ) -> None:

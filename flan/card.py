@@ -23,7 +23,8 @@ class Contract(Document):
     """Everything between a rendered example and its token ids; its digest is the render contract.
 
     Decoder-only: prefix_ids + input + separator_ids + target + end_ids. Encoder-decoder: the encoder reads
-    input + separator_ids; the decoder starts from prefix_ids and writes target + end_ids. Only ids, never text searched for.
+    input + separator_ids; the decoder starts from prefix_ids and writes target + end_ids. Only ids: no text
+    is ever searched for.
     """
 
     renderer: int = RENDERER_VERSION

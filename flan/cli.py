@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from flan.errors import FlanError
+from flan.tasks.task import Collection, Task, parse_yaml
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
@@ -30,7 +31,7 @@ Data = Annotated[
 ]
 ModelName = Annotated[str, typer.Argument(help="A model directory or a hub model on this machine.")]
 TaskName = Annotated[str, typer.Argument(help="A task of the collection, or a YAML file.")]
-CollectionName = Annotated[str, typer.Option(help="flan or synthetic.")]
+CollectionName = Annotated[Collection, typer.Option(help="flan or synthetic.")]
 
 
 def main() -> None:
@@ -186,7 +187,6 @@ def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: lis
 def read_document(file: Path, override: list[str]) -> dict[str, Any]:
     """A YAML or JSON mapping with `a.b=value` overrides applied; values are YAML."""
     from flan.errors import NotFound
-    from flan.tasks.task import parse_yaml
 
     if not file.is_file():
         raise NotFound(f"no file {file}")
@@ -198,8 +198,6 @@ def read_document(file: Path, override: list[str]) -> dict[str, Any]:
 
 def read_assignments(assignments: list[str], into: dict[str, Any] | None = None) -> dict[str, Any]:
     """`into` with every `a.b=value` set; values are YAML."""
-    from flan.tasks.task import parse_yaml
-
     document = dict(into or {})
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
@@ -223,13 +221,13 @@ def _ask(model: str, what: Literal["generate", "classify"], request: dict[str, A
     typer.echo(json.dumps(ask_locally(model, what, request), indent=2, ensure_ascii=False))
 
 
-def _load(task: str, collection: str) -> Any:
+def _load(task: str, collection: Collection) -> Task:
     from flan.local import find_task
 
     return find_task(task, collection)
 
 
-def _task_rows(task: str, collection: str, data: Path | None) -> tuple[Any, str, Any]:
+def _task_rows(task: str, collection: Collection, data: Path | None) -> tuple[Task, str, Any]:
     from flan.data.rows import Places, open_rows
 
     loaded = _load(task, collection)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from rich.progress import Progress, TaskID, TextColumn
 
@@ -21,6 +22,7 @@ from flan.data.bases import import_base
 from flan.data.resolve import resolve
 from flan.data.rows import Places
 from flan.errors import FlanError, NotFound
+from flan.processes import DIE_WITH_PARENT, child_of
 from flan.rundir import Event, Outcome, RunSettings
 from flan.spec import Spec
 from flan.store import Store
@@ -113,12 +115,19 @@ def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        # torchrun starts each rank in a session of its own: they would outlive it.
+        DIE_WITH_PARENT: "1",
     }
     if rundir.read_settings(directory).device == "cpu":
         environment["DS_ACCELERATOR"] = "cpu"
     with (directory / "logs" / "rank-0.log").open("ab") as log:
         return subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=child_of(os.getpid()),
         )
 
 
@@ -166,7 +175,7 @@ def _next_attempt(directory: Path) -> int:
     return rundir.read_settings(directory).attempt + 1
 
 
-def _device(spec: Spec) -> str:
+def _device(spec: Spec) -> Literal["cpu", "cuda"]:
     if spec.resources.device != "auto":
         return spec.resources.device
     return "cuda" if Path("/dev/nvidiactl").exists() else "cpu"

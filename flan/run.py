@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from flan import rundir
+from flan.processes import DIE_WITH_PARENT, die_with_parent
 from flan.rundir import EXIT_STOPPED, EventWriter, Outcome
 from flan.spec import EvaluateSpec, ServeSpec, Spec
 
@@ -18,6 +19,8 @@ Ending = Literal["done", "stopped"]
 
 def run(directory: Path) -> int:
     """Carry out the spec in `directory`; the exit status: 0 done, 75 stopped as wished, 1 failed."""
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent()
     is_first = os.environ.get("RANK", "0") == "0"
     events = EventWriter(directory) if is_first else None
     try:

@@ -93,7 +93,9 @@ def test_digest_is_of_the_vocabulary_not_of_settings_left_behind() -> None:
     tokenizer(["a", "a longer text"], padding=True, truncation=True, max_length=4)
 
     assert tokenizer_digest(tokenizer) == before != tokenizer_digest(TOKENIZER)
-    assert len(encode_prompt(tokenizer, contract, "a longer text")) > 4
+    assert len(encode_prompt(tokenizer, contract, "a longer text")) == 2 + len(
+        tokenizer("a longer text", add_special_tokens=False)["input_ids"]
+    )
 
 
 @settings(deadline=None)

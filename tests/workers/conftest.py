@@ -9,7 +9,7 @@ from tests.kit.machine import Machine, running_machine
 from tests.kit.trainers import FakeTrainer, Trainer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trainer() -> Trainer:
     """The program under the worker. The kill tests know nothing else of it: another may stand in."""
     return FakeTrainer()

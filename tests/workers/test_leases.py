@@ -10,6 +10,7 @@ from flan.rundir import Event
 from tests.workers.ledger_steps import NODE, claimed, queued, spec
 from workers.ledger import checkpoints, jobs, journal, leases, nodes
 from workers.ledger.leases import BARREN_LIMIT, Ending, Failure, Lease, LeaseLost
+from workers.ledger.session import LedgerUnavailable, translated
 
 Sessions = sessionmaker[Session]
 INFRA = Ending("fault", Failure(code="rank_killed", blame="infra", message="killed"))
@@ -263,3 +264,20 @@ def test_preemption_costs_neither_retry_nor_patience(sessions: Sessions) -> None
     with sessions.begin() as session:
         job = jobs.get(session, job_id)
         assert (job.retries, job.barren, job.error) == (0, 0, None)
+
+
+def test_owner_that_sleeps_inside_a_transaction_does_not_keep_the_job(sessions: Sessions) -> None:
+    """A stopped process holds its row locks; the database takes them away, and its next word may be repeated."""
+    queued(sessions)
+    lease = claimed(sessions)
+    zombie = sessions()
+    limit = zombie.scalar(text("SHOW idle_in_transaction_session_timeout"))
+    zombie.execute(text("SET idle_in_transaction_session_timeout = '100ms'"))
+    leases.renew(zombie, lease, lease_s=30)
+
+    with sessions.begin() as session:  # waits for the lock, and gets it
+        session.execute(text("UPDATE jobs SET lease_ends = now() - interval '1 s'"))
+    with pytest.raises(LedgerUnavailable), translated():
+        zombie.execute(text("SELECT 1"))
+    assert limit == "15s"
+    zombie.close()

@@ -59,6 +59,13 @@ class UnsupportedMedia(HttpError):
     code, status = "unsupported_media_type", 415
 
 
+class OutOfRange(HttpError):
+    """The database takes no such value, such as a version of twenty digits."""
+
+    code, status = "out_of_range", 422
+
+
+_DATA_EXCEPTION = "22"  # PostgreSQL's class of errors about values
 _STATUS_OF_CODE = {"disk_full": 507, "overloaded": 429, "queue_full": 429}
 _STATUS_OF_CLASS = {NotFound: 404, Conflict: 409, InvalidDocument: 422}
 _STATUS_OF_BLAME = {"user": 422, "infra": 503, "system": 500}
@@ -218,9 +225,12 @@ def _of_routing(request: Request, error: HTTPException) -> Response:
 
 
 async def _of_database(request: Request, error: Exception) -> Response:
-    if not is_passing(error):
-        raise error
-    return problem_of(LedgerUnavailable("the database cannot be used now", hint="try again"), request)
+    if is_passing(error):
+        return problem_of(LedgerUnavailable("the database cannot be used now", hint="try again"), request)
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    if state.startswith(_DATA_EXCEPTION):
+        return problem_of(OutOfRange("the request holds a number or text that cannot be stored"), request)
+    raise error
 
 
 def _request_id(request: Request) -> str:

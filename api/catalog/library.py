@@ -1,5 +1,6 @@
 """What the names in a spec mean here: tasks of the collections, uploads, models."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from flan.errors import FlanError, NotFound
 from flan.store import Store
 from flan.tasks.task import Collection, Task
 from workers.ledger import models
+
+_TOO_MANY_DIGITS = re.compile(r"@\d{10,}$")  # more than any version has, and than the database counts
 
 
 class ForbiddenPath(FlanError):
@@ -44,6 +47,8 @@ class CatalogLibrary:
         """
         if reference.startswith(PRESET_PREFIX):
             return import_base(reference, self._store)
+        if _TOO_MANY_DIGITS.search(reference):
+            raise NotFound(f"no model {reference!r}")
         try:
             version = models.find(self._session, reference)
         except models.ModelNotFound as error:

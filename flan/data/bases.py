@@ -7,6 +7,8 @@ from flan.errors import FlanError, NotFound
 from flan.store import Store
 
 PRESET_PREFIX = "preset:"
+PRESETS = ("preset:nano", "preset:nano-t5")
+"""The names flan/model/presets.py builds networks for: known here, where torch is not."""
 # Weights as safetensors, configuration and tokenizer: nothing that could run code comes along.
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 
@@ -23,6 +25,8 @@ def import_base(reference: str, store: Store) -> tuple[str | None, ModelCard | N
     A directory, or a hub id whose files are in this machine's hub cache. Raises NotFound, UnsafeWeights.
     """
     if reference.startswith(PRESET_PREFIX):
+        if reference not in PRESETS:
+            raise NotFound(f"no preset {reference!r}", hint=f"there are {', '.join(PRESETS)}")
         return None, None
     directory = model_directory(reference)
     if not (directory / "config.json").is_file():

@@ -1,0 +1,201 @@
+"""Bodies that make parsers, databases or people stumble end in a 4xx that names the place."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.schemas import ProblemShape
+from api.settings import Settings
+
+SPEC = {"kind": "tune", "name": "tiny", "base": "preset:nano", "mixture": {"collection": "synthetic"}}
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    return {**SPEC, **changes}
+
+
+RAW = [
+    (b"", "application/json", 422, "json"),
+    (b"{", "application/json", 422, "json"),
+    (b'{"a": 1,}', "application/json", 422, "json"),
+    (b"[]", "application/json", 422, None),
+    (b"null", "application/json", 422, None),
+    (b"\xff\xfe{\x00", "application/json", 400, None),
+    (b'{"kind": "tune", "name": "\xe9"}', "application/json", 400, None),
+    (b'{"kind": "tune", "kind": "serve"}', "application/json", 422, "json"),
+    (b'{"steps": NaN}', "application/json", 422, "json"),
+    (b'{"steps": -Infinity}', "application/json", 422, "json"),
+    (b'{"steps": 1e400}', "application/json", 422, "not_finite"),
+    (b'{"steps": 99999999999999999999999}', "application/json", 422, "too_big"),
+    (b'{"steps": ' + b"9" * 5000 + b"}", "application/json", 422, "json"),
+    (b'{"name": "a\\u0000b"}', "application/json", 422, "nul_character"),
+    (b'{"a\\u0000b": 1}', "application/json", 422, "nul_character"),
+    (b'{"name": "\\ud800"}', "application/json", 422, "surrogate"),
+    (b"[" * 40 + b"]" * 40, "application/json", 422, "too_deep"),
+    (b"[" * 100_000, "application/json", 422, "too_deep"),
+    (b"[" + b"0," * 100_001 + b"0]", "application/json", 422, "too_many_values"),
+    (b"kind=tune", "application/x-www-form-urlencoded", 415, None),
+    (b"<a/>", "text/xml", 415, None),
+    (b" " * (2**20 + 1), "application/json", 413, None),
+]
+
+
+@pytest.mark.parametrize(("body", "media", "status", "code"), RAW)
+def test_a_body_that_is_no_usable_json_is_refused(
+    client: TestClient, body: bytes, media: str, status: int, code: str | None
+) -> None:
+    """Whatever the bytes, the answer is a problem that names the fault."""
+    answer = client.post("/jobs", content=body, headers={"Content-Type": media})
+
+    problem = ProblemShape.model_validate(answer.json())
+    assert answer.status_code == status, answer.text
+    assert code is None or problem.errors[0].code == code
+
+
+SPECS = [
+    (_with(steps="3"), "/steps"),
+    (_with(steps=True), "/steps"),
+    (_with(steps=1.5), "/steps"),
+    (_with(steps=0), "/steps"),
+    (_with(steps=10_000_001), "/steps"),
+    (_with(steps=None), "/steps"),
+    (_with(name="../../etc/passwd"), "/name"),
+    (_with(name="a/b"), "/name"),
+    (_with(name="A"), "/name"),
+    (_with(name="a" * 65), "/name"),
+    (_with(name=""), "/name"),
+    (_with(name="..%2e"), "/name"),
+    (_with(kind="sweeep"), ""),
+    (_with(resources={"ranks": 0}), "/resources/ranks"),
+    (_with(resources={"ranks": 10**9}), "/resources/ranks"),
+    (_with(optimizer={"learning_rate": 0}), "/optimizer/learning_rate"),
+    (_with(optimizer={"name": "adafactor"}, zero_stage=2), ""),
+    (_with(input_length=512, pack_length=8), ""),
+    (_with(metadata={"a": 1}), "/metadata/a"),
+    (_with(metadata={str(i): "x" for i in range(17)}), "/metadata"),
+    (_with(base=""), "/base"),
+    (_with(base="no-such-model"), "/base"),
+    (_with(base="preset:enormous"), "/base"),
+    (_with(base="/etc"), "/base"),
+    (_with(base="../.."), "/base"),
+    (_with(mixture={"collection": "synthetic", "tasks": ["shop_revews"]}), "/mixture/tasks/0"),
+    (_with(mixture={"collection": "synthetic", "tasks": ["cluster:sentimental"]}), "/mixture/tasks/0"),
+    (_with(mixture={"collection": "synthetic", "tasks": ["no-such-set@2"]}), "/mixture/tasks/0"),
+    (_with(mixture={"collection": "synthetic", "tasks": ["a@99999999999999999999"]}), "/mixture/tasks/0"),
+    (
+        _with(mixture={"collection": "synthetic", "hold_out": {"clusters": ["nothing"]}}),
+        "/mixture/hold_out/clusters/0",
+    ),
+    (_with(mixture={"collection": "synthetic", "hold_out": {"tasks": ["x"]}}), "/mixture/hold_out/tasks/0"),
+    ({"kind": "evaluate", "name": "e", "model": "none", "tasks": ["*"]}, "/model"),
+    ({"kind": "evaluate", "name": "e", "model": "preset:nano", "tasks": ["*"]}, "/model"),
+    ({"kind": "evaluate", "name": "e", "model": "m@99999999999999999999", "tasks": ["*"]}, "/model"),
+    ({"kind": "serve", "name": "s", "model": "none"}, "/model"),
+    ({"name": "s"}, ""),
+]
+
+
+@pytest.mark.parametrize(("spec", "pointer"), SPECS)
+def test_a_spec_with_a_fault_is_refused_with_its_place(
+    client: TestClient, spec: dict[str, Any], pointer: str
+) -> None:
+    """Nothing is recorded, and the fault's JSON pointer says what to mend."""
+    answer = client.post("/jobs", json=spec)
+
+    problem = ProblemShape.model_validate(answer.json())
+    assert answer.status_code == 422, answer.text
+    assert pointer in [fault.pointer for fault in problem.errors]
+    assert client.get("/jobs").json()["data"] == []
+
+
+TASK = {
+    "name": "mine", "cluster": "sentiment", "source": {"kind": "dataset", "name": "rows"},
+    "fields": {"text": "text"}, "answer": {"column": "label", "choices": ["bad", "good"]},
+    "metrics": ["accuracy"], "templates": [{"input": "{text}\n{options_}"}],
+}  # fmt: skip
+SETS = [
+    ({**TASK, "templates": []}, "/templates"),
+    ({**TASK, "templates": [{"input": "{text"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "{text.__class__}"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "{text!r}"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "{% for x in y %}"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "{nothing}"}]}, ""),
+    ({**TASK, "templates": [{"input": "{text} {answer}"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "{text}", "target": "yes"}]}, "/templates/0"),
+    ({**TASK, "templates": [{"input": "x" * 16_385}]}, "/templates/0/input"),
+    ({**TASK, "templates": [{"input": "{text}"}] * 101}, "/templates"),
+    ({**TASK, "answer": {"column": "label", "choices": ["a", "a"]}}, "/answer"),
+    ({**TASK, "answer": {"column": "label", "choices": ["a"], "labels": {"0": "b"}}}, "/answer"),
+    ({**TASK, "fields": {"text": "body"}}, "/fields/text"),
+    ({**TASK, "answer": {"column": "lable", "choices": ["bad", "good"]}}, "/answer/column"),
+    ({**TASK, "source": {"kind": "dataset", "name": "row"}}, "/source/name"),
+    (
+        {**TASK, "source": {"kind": "dataset", "name": "rows", "splits": {"train": "0" * 64}}},
+        "/source/splits",
+    ),
+    ({**TASK, "name": "Mine"}, "/name"),
+    ({**TASK, "prepare": "os.system"}, ""),
+    ({"name": "mine", "extends": "nothing", "templates": [{"input": "a"}]}, "/extends"),
+    ({"name": "mine", "extends": "shop_reviews", "templates": [{"input": "{text}"}]}, ""),
+    ("just text", ""),
+]
+
+
+@pytest.mark.parametrize(("document", "pointer"), SETS)
+def test_a_template_set_with_a_fault_is_refused_with_its_place(
+    client: TestClient, document: Any, pointer: str
+) -> None:
+    """Upload tells what a job would have stumbled over."""
+    rows = client.post(
+        "/datasets?name=rows&split=train&format=jsonl", content='{"text": "a", "label": "bad"}'
+    )
+    assert rows.status_code == 201
+    assert client.post("/template-sets", json=TASK).status_code == 201
+
+    answer = client.post("/template-sets", content=json.dumps(document))
+
+    problem = ProblemShape.model_validate(answer.json())
+    assert answer.status_code == 422, answer.text
+    assert pointer in [fault.pointer for fault in problem.errors]
+    assert client.get("/template-sets/mine").json()["version"] == 1
+
+
+def test_yaml_that_explodes_is_refused(client: TestClient) -> None:
+    """Aliases of aliases, broken indentation, endless nesting, values JSON lacks: each is a fault, none a crash."""
+    laughs = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+        for before, name in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    texts = [
+        laughs,
+        "a: [",
+        "a: b: c",
+        "[" * 5_000,
+        "when: 2020-01-01",
+        "1: a",
+        "!!python/object:os.x {}",
+        "x: .nan",
+    ]
+    for text in texts:
+        answer = client.post("/template-sets", content=text, headers={"Content-Type": "application/yaml"})
+        assert answer.status_code == 422, (text[:40], answer.text)
+
+
+def test_a_compressed_body_is_not_read(client: TestClient) -> None:
+    """No bomb is unpacked here."""
+    answer = client.post("/jobs", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+    assert answer.status_code == 415
+
+
+def test_text_of_every_kind_comes_back_as_it_was_sent(client: TestClient, settings: Settings) -> None:
+    """Astral characters, joiners, right-to-left marks and combining marks are kept, never normalised."""
+    text = "🧑‍🚀 e\u0301 \u202eevil\u202c İı ß ﬁ \ufeff \u2028 \U000e0041 \ue000 " + "o\u0300" * 50
+    document = {**TASK, "source": {"kind": "synthetic", "generator": "shop_reviews", "splits": {"train": 5}}}
+    document |= {"description": text, "fields": {"text": "text"}}
+    made = client.post("/template-sets", json=document)
+
+    assert made.status_code == 201, made.text
+    assert client.get("/template-sets/mine").json()["document"]["description"] == text

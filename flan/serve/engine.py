@@ -7,7 +7,7 @@ Sequences join and leave at every step; a long answer keeps no short one waiting
 not depend on its company: a prompt is read alone, a row's token depends on its own logits and noise, and
 rounding is all that a batch may change.
 
-A client that goes away cancels its future; its rows leave before the next step. Any error that is not of one
+A client that goes away cancels its future; its rows leave with the step that is running. Any error that is not of one
 request ends the thread, fails everything in flight and shows in `status()`: a half-working engine is worse
 than one that is started anew.
 """
@@ -185,7 +185,7 @@ class Engine:
         try:
             with torch.inference_mode():
                 while self._has_work():
-                    self._drop_ended()
+                    self._forget_ended()
                     self._join()
                     self._step()
                     self._score()
@@ -201,9 +201,8 @@ class Engine:
                 self._beat = time.monotonic()
             return not self._is_stopping
 
-    def _drop_ended(self) -> None:
-        """Let go of requests whose client has gone, or of which one sequence failed."""
-        self._keep([not sequence.request.future.done() for sequence in self._sequences])
+    def _forget_ended(self) -> None:
+        """Let go of waiting requests whose client has gone, or of which a begun sequence failed."""
         with self._changed:
             self._waiting = deque(request for request in self._waiting if not request.future.done())
 
@@ -234,7 +233,7 @@ class Engine:
         self._advance(list(self._sequences), logits_BV)
 
     def _advance(self, sequences: Sequence[Writing], logits_BV: Tensor) -> None:
-        """One token more for each of `sequences`; those that end with it leave."""
+        """One token more for each of `sequences`; those that end with it leave, and those nobody waits for."""
         is_finite = logits_BV.amax(dim=-1).isfinite().tolist()
         samplings = [sequence.request.sampling for sequence in sequences]
         tokens_B = draw_tokens(logits_BV, samplings, [sequence.noise for sequence in sequences])

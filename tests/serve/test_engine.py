@@ -237,6 +237,24 @@ def test_a_cancelled_request_gives_its_rows_back() -> None:
         wait_until(lambda: engine.status().active == 0)
 
 
+def test_a_cancelled_request_never_begins() -> None:
+    """While it waits it is forgotten: its prompt is not read, its place in the queue is free."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    with gate(model) as let_pass, engine_of(model, max_batch=1) as engine:
+        running = engine.generate(prompt, sampling(max_new_tokens=8_000))
+        let_pass(3)
+        wait_until(lambda: engine.status().active == 1)
+        waiting = [engine.generate(prompt, sampling(max_new_tokens=1)) for _ in range(2)]
+        waiting[0].cancel()
+        let_pass(2)
+        wait_until(lambda: engine.status().waiting == 1)
+        assert engine.status().active == 1
+        running.cancel()
+        let_pass(3)
+        assert len(waiting[1].result(timeout=60)) == 1
+
+
 def test_a_full_engine_refuses() -> None:
     """max_batch sequences and max_waiting requests; one more is refused with both figures."""
     model = lively_model()

@@ -90,8 +90,11 @@ def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
 
 def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None]) -> Ending:
     """The three stages; `group` opens the process group when preparation is over."""
+    chosen = _begin(run) if run.ranks.is_first else None
     tasks, rows = _open_tasks(run)
-    start = _agree_on_start(run, tasks, rows)
+    if run.ranks.is_first:
+        run.ranks.tell(_start_key(run), _prepare_start(run, chosen, tasks, rows).canonical())
+    start = Start.model_validate_json(run.ranks.hear(_start_key(run)))
     base = load_base(run.spec, run.store, Path(start.tokenizer) if start.tokenizer else None)
     state = checkpoint.read_state(Path(start.checkpoint)) if start.checkpoint else None
     _check(run, base)
@@ -120,28 +123,25 @@ def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
     return tasks, open_pinned_rows(run.spec, tasks, TRAIN, places)
 
 
-def _agree_on_start(run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Start:
-    key = f"start {run.directory}"
-    if run.ranks.is_first:
-        run.ranks.tell(key, _decide_start(run, tasks, rows).canonical())
-    return Start.model_validate_json(run.ranks.hear(key))
+def _start_key(run: Run) -> str:
+    return f"start of {run.directory}"
 
 
-def _decide_start(run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Start:
+def _begin(run: Run) -> Path | None:
+    """Say that the run has begun, and from which checkpoint."""
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint.sweep(run.checkpoints, run.settings.attempt)
-    world_size = run.ranks.world_size
     chosen = resume.choose(
         run.settings,
         run.spec,
-        world_size,
+        run.ranks.world_size,
         lambda code, message: run.say("warning", code=code, message=message),
     )
     state = checkpoint.read_state(chosen) if chosen else None
     run.say(
         "run.started",
         kind=run.spec.kind,
-        ranks=world_size,
+        ranks=run.ranks.world_size,
         device=run.settings.device,
         resumed_from=state.step if state else 0,
         accumulation=ACCUMULATION,
@@ -149,11 +149,20 @@ def _decide_start(run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows])
     run.say("stage.changed", stage="prepare")
     if state and state.environment != resume.environment(run.ranks):
         run.say("warning", code="resume_inexact", message=_differences(state, resume.environment(run.ranks)))
-    if run.spec.pins is not None and run.spec.pins.model is not None:
+    return chosen
+
+
+def _prepare_start(
+    run: Run, chosen: Path | None, tasks: Mapping[str, Task], rows: Mapping[str, Rows]
+) -> Start:
+    """What takes long and is done once: a preset's tokenizer is trained, any other base is verified."""
+    assert run.spec.pins is not None, "a run has a resolved spec"
+    checkpoint_folder = str(chosen) if chosen else None
+    if run.spec.pins.model is not None:
         run.store.verify_tree(run.spec.pins.model)
-        return Start(checkpoint=str(chosen) if chosen else None, tokenizer=None)
+        return Start(checkpoint=checkpoint_folder, tokenizer=None)
     if chosen is not None:
-        return Start(checkpoint=str(chosen), tokenizer=str(chosen / checkpoint.TOKENIZER))
+        return Start(checkpoint=checkpoint_folder, tokenizer=str(chosen / checkpoint.TOKENIZER))
     fit_tokenizer(run.spec, tasks, rows).save_pretrained(run.directory / TOKENIZER)
     return Start(checkpoint=None, tokenizer=str(run.directory / TOKENIZER))
 

@@ -45,9 +45,10 @@ class Job:
             **changes,
         )
 
-    def attempt(self, number: int, name: str = "job") -> Path:
-        """The run directory of an attempt; from the second on it resumes."""
-        return self._runs.prepare(self.spec, name, number, "latest" if number > 1 else None)
+    def attempt(self, number: int, name: str = "job", resume_from: str | None = None) -> Path:
+        """The run directory of an attempt; from the second on it resumes from the latest checkpoint."""
+        resume_from = "latest" if number > 1 else resume_from
+        return self._runs.prepare(self.spec, name, number, resume_from)
 
     def started(self, directory: Path) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
         """Its ranks, while they run."""
@@ -130,6 +131,17 @@ def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert warning["code"] == "checkpoint_corrupt"
     assert newest in warning["message"]
     assert data_of(second, "run.started")[0]["resumed_from"] == int(before.split("-")[1])
+
+
+@pytest.mark.slow
+def test_what_rank_0_refuses_ends_every_rank(tmp_path: Path) -> None:
+    """The others wait for rank 0 to prepare; when it fails they end at once, and the reason is its own."""
+    job = Job(tmp_path, SHARDED)
+    directory = job.attempt(1, resume_from="step-00000009-a1")
+    with job.started(directory) as processes:
+        assert [process.wait(PATIENCE_S) for process in processes] == [1, 1]
+
+    assert outcome(directory)["code"] == "checkpoint_corrupt"
 
 
 def _assert_equal_weights(ours: Path, theirs: Path) -> None:

@@ -26,24 +26,27 @@ def held_at(step: int, control: Path, trainer: Trainer, **fields: object) -> Tun
 def expired(machine: Machine, job_id: str) -> bool:
     """Let the lease of a job run out now; whether it was ended."""
     with machine.sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET lease_ends = now() - interval '1 s' WHERE id = :id"), {"id": job_id})
+        session.execute(
+            text("UPDATE jobs SET lease_ends = now() - interval '1 s' WHERE id = :id"), {"id": job_id}
+        )
         return [lease.job_id for lease in leases.reap(session, lease_s=1e-6, retry_base_s=1e-6)] == [job_id]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, servers: Servers, trainer: Trainer
-) -> Outcome:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, servers: Servers, trainer: Trainer) -> Outcome:
     """What comes out when nothing goes wrong."""
+    home = tmp_path_factory.mktemp("quiet")
     with (
         servers.fresh_database() as database_url,
-        running_machine(tmp_path_factory.mktemp("quiet"), database_url, servers.redis_url, trainer.environment) as quiet,
+        running_machine(home, database_url, servers.redis_url, trainer.environment) as quiet,
     ):
         return outcome(quiet, trainer, quiet.submit(trainer.spec()))
 
 
 @pytest.mark.parametrize("victim", PROCESS_KILLS)
-def test_job_survives_the_kill_of(machine: Machine, trainer: Trainer, undisturbed: Outcome, tmp_path: Path, victim: str) -> None:
+def test_job_survives_the_kill_of(
+    machine: Machine, trainer: Trainer, undisturbed: Outcome, tmp_path: Path, victim: str
+) -> None:
     """Worker, supervisor or rank: another attempt goes on from the last checkpoint to the same end."""
     job_id = machine.submit(held_at(26, tmp_path, trainer))
     machine.until_event(job_id, "progress", step=25)
@@ -95,7 +98,9 @@ def test_events_that_nobody_lived_to_read_are_not_lost(
     assert not rank.is_running() or rank.status() == "zombie"
 
 
-def test_zombie_supervisor_writes_nothing(machine: Machine, trainer: Trainer, undisturbed: Outcome, tmp_path: Path) -> None:
+def test_zombie_supervisor_writes_nothing(
+    machine: Machine, trainer: Trainer, undisturbed: Outcome, tmp_path: Path
+) -> None:
     """Stopped beyond its lease and continued when another owns the job: refused, its ranks killed."""
     job_id = machine.submit(held_at(16, tmp_path, trainer))
     machine.until_event(job_id, "progress", step=15)
@@ -166,7 +171,7 @@ def test_job_survives_the_kill_of_a_server(
         own_servers.fresh_database() as database_url,
         running_machine(tmp_path, database_url, own_servers.redis_url, trainer.environment) as machine,
     ):
-            job_id = machine.submit(held_at(16, tmp_path, trainer))
+        job_id = machine.submit(held_at(16, tmp_path, trainer))
         machine.until_event(job_id, "progress", step=15)
 
         own_servers.kill(victim)

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,11 +100,20 @@ def test_end_of_sequence_is_scored(architecture: Architecture) -> None:
 def test_many_options_are_split_over_forwards(architecture: Architecture) -> None:
     """Seventy options of one prompt stay within the budget, and score as they do together."""
     prompt, options = ids(1, 20), [option(i, 3) for i in range(70)]
+    slots: list[int] = []
 
-    [split] = logprobs(architecture, [prompt], [options], 64)
+    def count(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], __: torch.Tensor) -> None:
+        slots.append(inputs[0].numel())
+
     [together] = logprobs(architecture, [prompt], [options], 4_000)
+    counted = tiny_model(architecture)
+    for module in counted.network.modules():
+        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == TINY_VOCABULARY:
+            module.register_forward_hook(count)
+    [split] = score_options(counted, [prompt], [options], batch_tokens=64)
 
-    assert split == pytest.approx(together, abs=BOUND)
+    assert [score.logprob for score in split] == pytest.approx(together, abs=BOUND)
+    assert max(slots) <= 64
 
 
 def test_a_prompt_beyond_the_context_is_refused() -> None:

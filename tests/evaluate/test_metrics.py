@@ -75,7 +75,7 @@ def test_f1(prediction: str, references: list[str], expected: float) -> None:
         ("the cat sat on the mat", ["the cat is on the mat"], 5 / 6),  # the cat · on the mat: 5 of 6 and 6
         ("police kill the gunman", ["police killed the gunman"], 3 / 4),  # Lin 2004: no stemming
         ("the gunman police killed", ["police killed the gunman"], 2 / 4),  # order counts
-        ("A b c d", ["a B", "x y"], 2 * (2 / 4) * 1 / (2 / 4 + 1)),  # case does not; best reference
+        ("A b c d", ["x y", "a B"], 2 * (2 / 4) * 1 / (2 / 4 + 1)),  # case does not; best reference
         ("", ["a b"], 0.0),
     ],
 )

@@ -60,6 +60,17 @@ def lively_model(architecture: Architecture = "decoder", context: int = CONTEXT)
     return Model(network.eval(), tokenizer, make_card(called, network, contract, nothing))
 
 
+def with_end(model: Model, end_ids: tuple[int, ...]) -> Model:
+    """The same network under a contract in which answers end with other ids."""
+    contract = model.card.contract.model_copy(update={"end_ids": end_ids})
+    return model._replace(card=model.card.model_copy(update={"contract": contract}))
+
+
+def endless_model() -> Model:
+    """A model that practically never ends an answer: it would have to draw eight ends in a row."""
+    return with_end(lively_model(), (end_id(lively_model()),) * 8)
+
+
 def prompt_ids(model: Model, text: str) -> Ids:
     """A prompt as the model reads it."""
     return encode_prompt(model.tokenizer, model.card.contract, text)

@@ -14,6 +14,7 @@ from flan.serve.sequences import Completion, Piece
 from tests.model import naive
 from tests.serve.lively import (
     PROMPTS,
+    endless_model,
     engine_of,
     gate,
     lively_model,
@@ -21,6 +22,7 @@ from tests.serve.lively import (
     random_prompt,
     sampling,
     wait_until,
+    with_end,
     without_end,
 )
 
@@ -121,9 +123,7 @@ def test_an_answer_ends_where_the_model_ends_it() -> None:
         (free,) = engine.generate(prompt, sampling(temperature=0, max_new_tokens=12)).result(timeout=60)
         end = free.token_ids[8]
         first = free.token_ids.index(end)
-    contract = model.card.contract.model_copy(update={"end_ids": (end,)})
-    ending = model._replace(card=model.card.model_copy(update={"contract": contract}))
-    with engine_of(ending) as engine:
+    with engine_of(with_end(model, (end,))) as engine:
         (ended,) = engine.generate(prompt, sampling(temperature=0, max_new_tokens=12)).result(timeout=60)
 
     assert ended.token_ids == free.token_ids[: first + 1]
@@ -139,10 +139,8 @@ def test_an_end_of_several_tokens_is_never_shown_in_part() -> None:
     with engine_of(model) as engine:
         (free,) = engine.generate(prompt, how).result(timeout=60)
     for end_ids in (free.token_ids[6:9], (free.token_ids[6], 3)):
-        contract = model.card.contract.model_copy(update={"end_ids": end_ids})
-        ending = model._replace(card=model.card.model_copy(update={"contract": contract}))
         pieces: list[str] = []
-        with engine_of(ending) as engine:
+        with engine_of(with_end(model, end_ids)) as engine:
             future = engine.generate(prompt, how, deliver=lambda piece, to=pieces: to.append(piece.text))
             (found,) = future.result(timeout=60)
 
@@ -221,7 +219,7 @@ def test_scores_come_between_the_steps_of_answers(architecture: Architecture) ->
 
 def test_a_cancelled_request_gives_its_rows_back() -> None:
     """The next step is made without them; who waited behind begins."""
-    model = lively_model()
+    model = endless_model()
     prompt = prompt_ids(model, PROMPTS[0])
     begun = threading.Event()
     with gate(model) as let_pass, engine_of(model, max_batch=2) as engine:
@@ -239,7 +237,7 @@ def test_a_cancelled_request_gives_its_rows_back() -> None:
 
 def test_a_cancelled_request_never_begins() -> None:
     """While it waits it is forgotten: its prompt is not read, its place in the queue is free."""
-    model = lively_model()
+    model = endless_model()
     prompt = prompt_ids(model, PROMPTS[0])
     with gate(model) as let_pass, engine_of(model, max_batch=1) as engine:
         running = engine.generate(prompt, sampling(max_new_tokens=8_000))

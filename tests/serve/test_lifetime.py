@@ -27,7 +27,7 @@ from flan.serve.lifetime import PortUnusable, Server, ServingFailed, TokenNeeded
 from flan.serve.server import Face
 from flan.spec import Pins, Sampling, ServeSpec
 from flan.store import Store
-from tests.serve.lively import lively_model, server_of, wait_until
+from tests.serve.lively import endless_model, lively_model, server_of, wait_until
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -109,15 +109,22 @@ def _serving(run: Path) -> Iterator[Future[str]]:
     events.close()
 
 
-def test_a_wish_ends_it_and_its_endless_answers(tmp_path: Path, exported: Path) -> None:
+def test_a_wish_ends_it_and_its_endless_answers(
+    tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that would go on for minutes is cut off after the grace time; no thread is left."""
+    monkeypatch.setattr("flan.serve.lifetime.load_model", lambda *_, **__: endless_model())
+    monkeypatch.setattr("flan.serve.lifetime.DRAIN_S", 1)
     run = _prepared(tmp_path, exported)
     (run / rundir.TOKEN).write_text("given\n")
     with _serving(run) as ending, _client(run) as client:
-        body = {"prompt": "hi", "seed": 1, "n": 16, "max_new_tokens": 8_000, "stream": True, "temperature": 3}
+        body = {"prompt": "hi", "seed": 1, "n": 16, "max_new_tokens": 8_000, "stream": True}
         with client.stream("POST", "/generate", json=body) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             rundir.write_wish(run, "cancel")
+            with pytest.raises(httpx.RemoteProtocolError):
+                assert "event: done" not in list(lines)
             assert ending.result(timeout=40) == "stopped"
 
     assert _said(run, "run.stopped") == [{"wish": "cancel", "step": 0}]

@@ -11,7 +11,7 @@ from flan.serve.engine import Engine
 from flan.serve.messages import ScoreRequest
 from flan.serve.plans import plan_score
 from tests.model import naive
-from tests.serve.lively import PROMPTS, gate, lively_model, prompt_ids, server_of, wait_until
+from tests.serve.lively import PROMPTS, endless_model, gate, lively_model, prompt_ids, server_of, wait_until
 
 BLOCK = "Is the film good?\n\nOPTIONS:\n- yes\n- no\n- it is not possible to tell"
 Served = tuple[httpx.Client, Engine]
@@ -247,7 +247,7 @@ def test_the_model_describes_itself(served: Served) -> None:
 def test_a_client_that_goes_away_frees_its_rows(is_streaming: bool) -> None:
     """Long before the answer would have ended, streaming or not."""
     limits = {"n": 8, "max_new_tokens": 8_000, "seed": 1, "temperature": 2.0}
-    with server_of(lively_model()) as (client, engine):
+    with server_of(endless_model()) as (client, engine):
         if is_streaming:
             body = {"prompt": "hi", "stream": True} | limits
             with client.stream("POST", "/generate", json=body) as response:

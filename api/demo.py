@@ -47,6 +47,7 @@ class Scene(NamedTuple):
     """Split, and the tasks measured on it."""
     limit: int
     templates_per_task: int
+    max_new_tokens: int
     asked: tuple[tuple[str, str, int], ...]
     """Task, split and row of the questions put to the served model."""
 
@@ -59,6 +60,14 @@ _TRAINING = {
     "precision": "bf16",
     "log_every": 5,
     "resources": {"ranks": 2},
+}
+
+_OPTIMIZER = {
+    "name": "adamw",
+    "learning_rate": 1e-3,
+    "schedule": "linear",
+    "warmup_steps": 20,
+    "gradient_clip": 1.0,
 }
 
 GENERATED = Scene(
@@ -74,11 +83,35 @@ GENERATED = Scene(
         ],
     },
     train_on=("*",),
-    training=_TRAINING
-    | {"steps": 450, "checkpoint_every": 150, "optimizer": {"name": "adamw", "learning_rate": 1e-3}},
-    measured=(("validation", ("*",)),),
-    limit=120,
+    training=_TRAINING | {"steps": 450, "checkpoint_every": 150, "optimizer": _OPTIMIZER},
+    measured=(
+        (
+            "validation",
+            (
+                "animal_classes",
+                "customer_wishes",
+                "diary_moods",
+                "headline_topics",
+                "learner_sentences",
+                "marble_counts",
+                "pronoun_pointers",
+                "question_kinds",
+                "question_topics",
+                "room_clues",
+                "safe_habits",
+                "shop_reviews",
+                "tools_for_jobs",
+                "word_senses",
+                "code_to_english",
+                "weather_tables",
+                "rule_pairs",
+                "state_pairs",
+            ),
+        ),
+    ),
+    limit=100,
     templates_per_task=10,
+    max_new_tokens=32,
     asked=(("shop_reviews", "validation", 3), ("rule_pairs", "validation", 5)),
 )
 
@@ -131,14 +164,14 @@ REAL = Scene(
         "cb",
         "glue_mrpc",
     ),
-    training=_TRAINING
-    | {"steps": 800, "checkpoint_every": 200, "optimizer": {"name": "adamw", "learning_rate": 1e-3}},
+    training=_TRAINING | {"steps": 800, "checkpoint_every": 200, "optimizer": _OPTIMIZER},
     measured=(
         ("validation", ("rte", "cb", "sst2", "cola", "wic", "copa", "bool_q")),
         ("test", ("trec", "news-topics")),
     ),
     limit=200,
     templates_per_task=4,
+    max_new_tokens=32,
     asked=(("trec", "test", 3), ("rte", "validation", 5)),
 )
 
@@ -212,7 +245,7 @@ def _evaluate(client: Client, scene: Scene, tuned: str, base: str) -> None:
                 "limit": scene.limit,
                 "templates_per_task": scene.templates_per_task,
                 "input_length": scene.training["input_length"],
-                "max_new_tokens": scene.training["target_length"],
+                "max_new_tokens": scene.max_new_tokens,
             }
             jobs.append((split, _submit(client, spec)))
     results: dict[str, list[dict[str, Any]]] = {}

@@ -1,7 +1,14 @@
-"""Fixtures of every room: real servers for the session, an own database for each test."""
+"""Fixtures of every room: real servers for the session, an own database for each test.
 
-from collections.abc import Iterator
+And the only four reasons to skip a test: what it needs is not on this machine.
+"""
+
+import ctypes
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
@@ -10,6 +17,40 @@ from tests.kit.servers import Servers, running_servers
 from workers.ledger.session import engine_of, open_ledger
 
 _redis_databases = count()
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+def _has_netns() -> bool:
+    """Whether a child of ours may make a network namespace."""
+    child = os.fork()
+    if child == 0:
+        os._exit(ctypes.CDLL(None).unshare(_CLONE_NEWNET | (_CLONE_NEWUSER if os.getuid() else 0)) != 0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "gpu": (lambda: shutil.which("nvidia-smi") is not None, "run on a machine with an NVIDIA GPU"),
+    "data": (lambda: Path(os.environ.get("FLAN_DATA", "/none")).is_dir(), "make test FLAN_DATA=folder"),
+    "netns": (_has_netns, "run as root, or allow user namespaces"),
+    "browser": (lambda: shutil.which("chromium") is not None, "make browser"),
+}
+_skipped: dict[str, int] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a thing that is not here."""
+    for mark, (is_here, command) in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        if marked and not is_here():
+            _skipped[mark] = len(marked)
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: {command}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped, and how to run it."""
+    for mark, number in _skipped.items():
+        terminalreporter.write_line(f"{number} tests skipped for want of {mark!r}: {NEEDS[mark][1]}")
 
 
 @pytest.fixture(scope="session")

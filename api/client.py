@@ -60,6 +60,10 @@ class Client:
             base_url=self.address, headers=headers, timeout=httpx.Timeout(310, connect=5)
         )
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
     def get(self, path: str, **parameters: Any) -> Any:
         """The JSON at `path`. Raises Refused, Unreachable."""
         return self.send("GET", path, params=parameters)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import gateway, openai_face
+from api import gateway, openai_face, problems
 from api.auth import needs
 from api.bodies import Body
 from api.deps import Here, Platform
@@ -61,7 +61,8 @@ async def _answer(here: Platform, request: Request, asked: openai_face.Request) 
     if answer is None:
         return gateway.NOBODY_WAITS
     if answer.status_code != 200:
-        return gateway.passed_on(answer)
+        problem = problems.with_message(json.loads(await gateway.read_whole(answer)))
+        return JSONResponse(problem, answer.status_code, media_type=problems.MEDIA_TYPE)
     if asked.stream:
         frames = openai_face.from_stream(asked, answer.aiter_lines(), _id(request), int(time.time()))
         return StreamingResponse(gateway.closing(answer, frames), media_type="text/event-stream")

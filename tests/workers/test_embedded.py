@@ -24,14 +24,22 @@ def test_postgres_comes_back_after_sigkill_with_all_that_was_committed(own_serve
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept (n int)")
         connection.execute("INSERT INTO kept VALUES (7)")
-    busy = psycopg.connect(url)  # a backend in the middle of something outlives its postmaster for a moment
+    busy = psycopg.connect(url)
     busy.execute("INSERT INTO kept VALUES (8)")
+    # A backend that is stuck outlives its postmaster, and holds the shared memory.
+    os.kill(busy.info.backend_pid, signal.SIGSTOP)
 
     own_servers.kill("postgres")
-    # By now the pid may be a stranger's: here it is ours.
-    (own_servers.home / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    # By now the pid may be that of a stranger whom PostgreSQL may signal.
+    data = own_servers.home / "postgres"
+    stranger = subprocess.Popen(["sleep", "1000"], user=data.stat().st_uid if os.getuid() == 0 else None)
+    pid_file = data / "postmaster.pid"
+    pid_file.write_text(pid_file.read_text().replace(pid_file.read_text().split()[0], str(stranger.pid), 1))
     own_servers.start("postgres")
 
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
     busy.close()
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT n FROM kept").fetchall() == [(7,)]

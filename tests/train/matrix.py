@@ -26,11 +26,16 @@ class Matrix:
         kind: str = "tune",
         fault: dict[str, Any] | None = None,
         wish: Wish = "run",
+        resume_from: str | None = None,
         **changes: Any,
     ) -> None:
-        """One more cell: TINY with `changes`; `wish` is what is wanted from its first step on."""
+        """One more cell: TINY with `changes`; `wish` is what is wanted from its first step on.
+
+        With `resume_from` it is a second attempt at the cell of the same name.
+        """
         spec = self.runs.resolve(resources={"ranks": num_ranks, "device": "cpu"}, **changes)
-        directory = self.runs.prepare(spec, f"{name}-{num_ranks}")
+        attempt = 1 if resume_from is None else 2
+        directory = self.runs.prepare(spec, f"{name}-{num_ranks}", attempt, resume_from)
         rundir.write_wish(directory, wish)
         self._cells.setdefault(num_ranks, []).append(
             {"directory": str(directory), "kind": kind, "fault": fault}
@@ -43,6 +48,6 @@ class Matrix:
             path.write_text(json.dumps(cells))
             run_ranks(["tests.train.cells", str(path)], num_ranks, path.with_suffix(".log"))
 
-    def directory(self, name: str, num_ranks: int) -> Path:
+    def directory(self, name: str, num_ranks: int, attempt: int = 1) -> Path:
         """Run directory of a cell."""
-        return self._folder / f"{name}-{num_ranks}" / "attempt-1"
+        return self._folder / f"{name}-{num_ranks}" / f"attempt-{attempt}"

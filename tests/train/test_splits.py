@@ -20,6 +20,15 @@ QUICK_LOSSES = [("fp32-zero3", "fp32"), ("bf16-zero1", "bf16")]
 SLOW_GRADIENTS = [("micro2", 2), ("micro4", 2), ("zero1", 2), ("zero3", 2)]
 SLOW_LOSSES = [(f"{p}-zero{z}", p) for p in ("fp32", "bf16") for z in range(4)]
 STEPS = 40
+# Dropout: the random states of each rank must come back too.
+RESUMED: dict[str, Any] = {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2}
+SLOW_RESUMED: dict[str, dict[str, Any]] = {
+    "zero0": {"base": "tiny-t5-dropout", "precision": "fp32", "zero_stage": 0},
+    "zero1": {"base": "tiny", "precision": "bf16", "zero_stage": 1},
+    "zero3": {"base": "tiny-t5-dropout", "precision": "fp32", "zero_stage": 3},
+    "adafactor": {"base": "tiny", "precision": "bf16", "optimizer": {"name": "adafactor"}},
+}
+MIDDLE = "step-00000006-a1"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +48,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     matrix.add("loss_nan", 2, fault={"kind": "loss_nan", "calls": 14})
     matrix.add("gradient_inf", 2, fault={"kind": "gradient_inf", "calls": 14}, zero_stage=2)
     matrix.add("disk_full", 2, fault={"kind": "disk_full", "calls": 14}, zero_stage=1)
+    _add_resumed(matrix, RESUMED, 2)
     matrix.add("cancelled", 2, wish="cancel")
     matrix.add("paused", 2, wish="pause")
     matrix.carry_out()
@@ -60,6 +70,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
         matrix.add(precision, 1, micro_batch=7, **same)
         for stage in range(4):
             matrix.add(f"{precision}-zero{stage}", 2, zero_stage=stage, micro_batch=2, **same)
+    for name, layout in SLOW_RESUMED.items():
+        _add_resumed(matrix, layout, 2, name)
     adafactor = {"name": "adafactor", "learning_rate": 1e-2}
     for num_ranks in (1, 2):
         matrix.add("adafactor", num_ranks, optimizer=adafactor, steps=STEPS, checkpoint_every=STEPS)
@@ -106,6 +118,18 @@ def test_adafactor_over_two_ranks_is_adafactor(full: Matrix) -> None:
 
     assert two == pytest.approx(one, rel=FP32_RELATIVE)
     assert one[STEPS] < one[1] - 0.1
+
+
+def test_sharded_ranks_go_on_from_a_checkpoint_as_if_undisturbed(quick: Matrix) -> None:
+    """From a checkpoint in the middle, every loss after it and every final weight is equal to the bit."""
+    _assert_resumed_exactly(quick, "resumed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW_RESUMED)
+def test_every_layout_goes_on_from_a_checkpoint_as_if_undisturbed(full: Matrix, name: str) -> None:
+    """The same, over the other stages, precisions and optimizers."""
+    _assert_resumed_exactly(full, f"resumed-{name}")
 
 
 @pytest.mark.parametrize("cell", ["loss_nan", "gradient_inf"])
@@ -181,6 +205,21 @@ def test_the_exported_model_knows_what_it_has_seen(quick: Matrix) -> None:
     )
     assert (card.lineage.spec, card.lineage.steps) == (spec.digest(), STEPS)
     assert card.lineage.target_tokens == metrics(directory, "train/target_tokens")[STEPS]
+
+
+def _add_resumed(matrix: Matrix, layout: dict[str, Any], num_ranks: int, name: str = "") -> None:
+    name = f"resumed-{name}" if name else "resumed"
+    matrix.add(name, num_ranks, steps=10, **layout)
+    matrix.add(name, num_ranks, steps=10, resume_from=MIDDLE, **layout)
+
+
+def _assert_resumed_exactly(matrix: Matrix, name: str) -> None:
+    undisturbed, resumed = matrix.directory(name, 2), matrix.directory(name, 2, attempt=2)
+
+    assert data_of(resumed, "run.started")[0]["resumed_from"] == 6
+    assert metrics(resumed) == {step: loss for step, loss in metrics(undisturbed).items() if step > 6}
+    ours, theirs = _tensors(undisturbed, "model/model"), _tensors(resumed, "model/model")
+    assert [weight for weight in ours if not torch.equal(ours[weight], theirs[weight])] == []
 
 
 def _assert_same_gradient(matrix: Matrix, cell: str, num_ranks: int, base: str) -> None:

@@ -24,6 +24,8 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin flan && install 
 COPY --from=build /opt/flan /opt/flan
 ENV PATH=/opt/flan/bin:$PATH \
     FLAN_HOME=/var/lib/flan \
+    HF_HOME=/var/lib/flan/hub \
+    XDG_CACHE_HOME=/tmp/cache \
     HF_HUB_OFFLINE=1 \
     OMP_WAIT_POLICY=PASSIVE \
     PYTHONUNBUFFERED=1 \

@@ -68,7 +68,7 @@ def list_jobs(
     show_table(
         ("ID", "KIND", "NAME", "STATE", "STEP", "CREATED"),
         [
-            (job["id"], job["kind"], job["name"], _state(job), _step(job), when(job["created_at"]))
+            (job["id"], job["kind"], job["name"], job["state"], _step(job), when(job["created_at"]))
             for job in found
         ],
     )

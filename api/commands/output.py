@@ -24,8 +24,10 @@ Server = Annotated[str | None, typer.Option("--server", help="Address of the pla
 
 
 def client_of(context: typer.Context, server: str | None) -> Client:
-    """A client for the server named here, before the command, or in the environment."""
-    return connect(server or (context.find_root().params or {}).get("server"))
+    """A client for the server named here, before the command, or in the environment; closed with the command."""
+    client = connect(server or context.find_root().params.get("server"))
+    context.call_on_close(client.close)
+    return client
 
 
 def show_json(value: Any) -> None:
@@ -36,7 +38,10 @@ def show_json(value: Any) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under `columns`."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for i, column in enumerate(columns):
+        # The first one names the thing: it is copied, so it is never cut.
+        table.add_column(column, no_wrap=i == 0)
     for row in rows:
         # Text, not markup: what people named things is shown as it is.
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))

@@ -161,19 +161,29 @@ def test_no_lease_is_reaped_right_after_the_database_started(sessions: Sessions)
 
 
 def test_one_reaper_at_a_time(sessions: Sessions) -> None:
-    """Two reapers end a lease once; the second does not wait."""
-    queued(sessions)
-    claimed(sessions)
+    """While one reaper is at work another does nothing, and does not wait."""
+    job_ids = [queued(sessions), queued(sessions)]
+    for _ in job_ids:
+        claimed(sessions)
     first, second = sessions(), sessions()
-    first.execute(text("UPDATE jobs SET lease_ends = now() - interval '1 s'"))
-    first.commit()
+    _let_run_out(sessions, job_ids[0])
+    assert [lease.job_id for lease in leases.reap(first, lease_s=1e-6, retry_base_s=1)] == job_ids[:1]
+    _let_run_out(sessions, job_ids[1])
 
-    assert len(leases.reap(first, lease_s=1e-6, retry_base_s=1)) == 1
     assert leases.reap(second, lease_s=1e-6, retry_base_s=1) == []
     first.commit()
-    assert leases.reap(second, lease_s=1e-6, retry_base_s=1) == []
+    second.rollback()
+    assert [lease.job_id for lease in leases.reap(second, lease_s=1e-6, retry_base_s=1)] == job_ids[1:]
+    second.commit()
     first.close()
     second.close()
+
+
+def _let_run_out(sessions: Sessions, job_id: str) -> None:
+    with sessions.begin() as session:
+        session.execute(
+            text("UPDATE jobs SET lease_ends = now() - interval '1 s' WHERE id = :id"), {"id": job_id}
+        )
 
 
 def test_lease_of_a_dead_process_does_not_wait_for_its_end(sessions: Sessions) -> None:

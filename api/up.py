@@ -9,7 +9,6 @@ It imports none of them. A child that dies is started again after 1, 2, 4 … 30
 the worker first and with time to save; if this process itself is killed, the kernel ends the others.
 """
 
-import ctypes
 import fcntl
 import os
 import select
@@ -18,19 +17,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from flan.errors import FlanError
+from flan.processes import DIE_WITH_PARENT, child_of
 
 START_S = 90.0
 STABLE_S = 60.0
 """A child that lived for so long starts again without delay."""
 LONGEST_PAUSE_S = 30.0
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class UpFailed(FlanError):
@@ -75,10 +73,10 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.part.announces else log,
                 stderr=log,
-                env=os.environ | {"FLAN_DIE_WITH_PARENT": "1"},
+                env=os.environ | {DIE_WITH_PARENT: "1"},
                 # A session of its own: the terminal's Ctrl-C is for us, and we say who stops when.
                 start_new_session=True,
-                preexec_fn=_tied_to(os.getpid()),
+                preexec_fn=child_of(os.getpid()),
             )
         self._started_at = time.monotonic()
 
@@ -204,7 +202,7 @@ def _run(module: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=_tied_to(os.getpid()),
+        preexec_fn=child_of(os.getpid()),
     )
     if done.returncode != 0:
         raise UpFailed(f"{module} failed:\n" + "\n".join(done.stderr.strip().splitlines()[-8:]))
@@ -285,17 +283,6 @@ def _stopping_on_signals() -> Iterator[None]:
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
-
-
-def _tied_to(parent: int) -> Callable[[], None]:
-    """A preexec_fn: the kernel kills the child when `parent` ends."""
-
-    def tie() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie
 
 
 def _say(line: str) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import setup_logging
 
+from flan.processes import DIE_WITH_PARENT, die_with_parent
 from workers.dispatch import Dispatcher
 from workers.doorbell import MESSAGE, celery_app
 from workers.ledger.session import check_revision, engine_of, insisting, open_ledger
 from workers.logs import set_up_logging
-from workers.processes import adopt_orphans, die_with_parent, require_linux
+from workers.processes import adopt_orphans, require_linux
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def _log_as_json(**_arguments: Any) -> None:
 
 def main() -> None:
     """Run a worker until SIGTERM. With FLAN_DIE_WITH_PARENT set, it ends with whoever started it."""
-    if os.environ.get("FLAN_DIE_WITH_PARENT"):
+    if os.environ.get(DIE_WITH_PARENT):
         die_with_parent(signal.SIGKILL)
     options = ["--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(["--quiet", "worker", *options])

@@ -31,8 +31,9 @@ import psutil
 import psycopg
 
 from flan.errors import FlanError
+from flan.processes import child_of, die_with_parent
 from flan.store import write_atomically
-from workers.processes import child_of, die_with_parent, kill_all, require_linux
+from workers.processes import kill_all, require_linux
 from workers.settings import SERVERS_FILE, Settings, read_servers
 
 START_S = 60.0

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
-from workers.processes import MARK, child_of, kill_all, marked
+from flan.processes import child_of
+from workers.processes import MARK, kill_all, marked
 
 # What a rank may know of our environment. Addresses and keys of the platform are not among it.
 _PASSED = re.compile(

@@ -1,12 +1,11 @@
 """What Linux offers for process trees that die whole.
 
-A child asks to die with its parent; a supervisor adopts the orphans of its ranks; every process of a run
-carries the mark of its attempt in its environment, so that whatever escaped can be found and killed.
+A supervisor adopts the orphans of its ranks; every process of a run carries the mark of its attempt in its
+environment, so that whatever escaped can be found and killed. See also flan/processes.py.
 """
 
 import ctypes
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,31 +15,14 @@ import psutil
 
 MARK = "FLAN_RUN_MARK"
 """Environment variable that every process below a supervisor inherits."""
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent(sig: signal.Signals = signal.SIGKILL, *, parent: int | None = None) -> None:
-    """Have the kernel send `sig` to this process when its parent ends.
-
-    "Parent" is the thread that started us. It may already be gone: then we end here; `parent` is the pid
-    that it must have (None = anything but init).
-    """
-    if _libc.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent if parent is not None else os.getppid() == 1 != os.getpid():
-        os.kill(os.getpid(), sig)
 
 
 def adopt_orphans() -> None:
     """Become the parent of any descendant whose own parent ends."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def child_of(parent: int) -> Callable[[], None]:
-    """A `preexec_fn` that ties the child to `parent`. Only for a parent with a single thread."""
-    return lambda: die_with_parent(signal.SIGKILL, parent=parent)
 
 
 def identity(pid: int | None = None) -> str:

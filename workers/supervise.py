@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from flan import rundir
 from flan.errors import FlanError
+from flan.processes import die_with_parent
 from flan.rundir import RunSettings
 from flan.spec import Spec, TuneSpec, parse_spec
 from flan.store import Store, write_atomically
@@ -33,7 +34,7 @@ from workers.ledger.session import LedgerUnavailable, engine_of, open_ledger
 from workers.ledger.tables import Attempt, Checkpoint
 from workers.link import Link
 from workers.logs import set_up_logging
-from workers.processes import adopt_orphans, die_with_parent, identity, require_linux
+from workers.processes import adopt_orphans, identity, require_linux
 from workers.publish import Publisher
 from workers.settings import Settings
 from workers.tail import Tail

@@ -29,10 +29,10 @@ from typing import Any
 from flan import rundir
 from flan.card import CARD_FILE, Contract, Lineage, ModelCard
 from flan.errors import FlanError
+from flan.processes import die_with_parent
 from flan.rundir import EXIT_STOPPED, EventWriter, Outcome, RunSettings
 from flan.spec import EvaluateSpec, ServeSpec, Spec, TuneSpec, canonical_json
 from flan.store import MANIFEST, sync_tree, tree_manifest
-from workers.processes import die_with_parent
 
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 POLL_S = 0.005

@@ -46,7 +46,7 @@ def test_child_dies_with_its_parent() -> None:
     """However the parent ends, the kernel ends the child."""
     code = (
         "import subprocess, sys, os, signal\n"
-        "from workers.processes import child_of\n"
+        "from flan.processes import child_of\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'],"
         " preexec_fn=child_of(os.getpid()))\n"
         "print(child.pid, flush=True); signal.pause()"

@@ -35,7 +35,8 @@ class FakeTrainer:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"FLAN_RANK_COMMAND": f"{sys.executable} {FAKE_RANK}"}
+        # -P: the modules beside it must not stand in for those of the standard library.
+        return {"FLAN_RANK_COMMAND": f"{sys.executable} -P {FAKE_RANK}"}
 
     def spec(self, **fields: Any) -> TuneSpec:
         asked = {"kind": "tune", "name": "chain", "base": "preset:nano", "steps": 40, "checkpoint_every": 10}

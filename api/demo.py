@@ -22,7 +22,7 @@ from api.client import Client, Unreachable, connect
 from api.commands.output import console
 from api.commands.watching import watch
 from flan.errors import FlanError
-from flan.spec import TuneSpec
+from flan.spec import TuneSpec, parse
 
 UP_PATIENCE_S = 120.0
 MODEL = "demo"
@@ -261,6 +261,7 @@ def _show_results(split: str, pair: list[dict[str, Any]]) -> None:
 
     console.print(f"\n[bold]{split} rows[/]")
     console.print(results_table(pair, ["base", "tuned"]))
+    console.print(_learned(pair))
     per_template = Table("held-out task", "template", "n", "base", "tuned", box=None, header_style="bold")
     for before, after in zip(pair[0]["tasks"], pair[1]["tasks"], strict=True):
         if before["cluster"] != HELD_OUT:
@@ -270,6 +271,27 @@ def _show_results(split: str, pair: list[dict[str, Any]]) -> None:
             per_template.add_row(before["task"], str(one["index"]), str(one["n"]), *figures)
     if per_template.row_count:
         console.print(per_template)
+
+
+def _learned(pair: list[dict[str, Any]]) -> str:
+    """How many of the tasks trained on were learnt, by the lower bound of the tuned model's figure."""
+    from flan.evaluate.report import compare
+    from flan.evaluate.results import Results
+
+    gains = []
+    for line in compare([parse(Results, one) for one in pair]).lines:
+        base, tuned = line.cells
+        if base is None or tuned is None or tuned.verdict != "violated" or line.chance is None:
+            continue
+        gains.append(tuned.interval[0] - max(line.chance, line.majority or 0.0, base.mean))
+    counts = ", ".join(
+        f"{points} points on {sum(gain >= points / 100 for gain in gains)}" for points in (5, 15)
+    )
+    return (
+        f"Of {len(gains)} classification tasks trained on, the lower 95% bound lies above the best of chance,\n"
+        f"majority and base by at least {counts}. At this size, near chance is an honest result on the\n"
+        f"held-out cluster."
+    )
 
 
 def _serve_and_ask(client: Client, scene: Scene, tuned: str) -> None:

@@ -9,7 +9,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from api.client import Event
 from api.commands.output import console
 
-_QUIET = frozenset({"metrics", "progress", "stream.end", "stage.changed"})
+_QUIET = frozenset({"metrics", "progress", "stream.end", "stage.changed", "checkpoint.written"})
+_LONG = frozenset({"manifest_sha256", "models", "summary"})
+"""Fields of events that are for machines."""
 
 
 def write_lines(events: Iterable[Event]) -> str:
@@ -57,5 +59,5 @@ def _show(progress: Progress, bar: TaskID, event: Event) -> None:
     elif event.type == "stage.changed":
         progress.update(bar, description=data["stage"], completed=0, total=None, note="")
     if event.type not in _QUIET:
-        words = " ".join(f"{name}={value}" for name, value in data.items())
+        words = " ".join(f"{name}={value}" for name, value in data.items() if name not in _LONG)
         progress.console.print(f"{event.type} {words}"[:200], markup=False)

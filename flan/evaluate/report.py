@@ -1,8 +1,8 @@
 """Results of several models side by side, as data, as a table for a terminal and as Markdown.
 
 A cell is mean ± spread over templates, in a line with the n that all its cells share: no figure is shown
-without them. The last column says whether a model meets the task unseen (for the first time): proven, violated or
-unknown, in the order of the models where they differ.
+without them. The last column says whether the last model of the line met the task for the first time:
+proven, violated or unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,15 +122,15 @@ def _check_alike(a: TaskResult, b: TaskResult) -> None:
 
 
 def _rows(comparison: Comparison) -> list[list[str]]:
-    header = ["task", "n", "chance", "majority", *comparison.models, "unseen"]
+    header = ["task", "n", "chance", "majority", *comparison.models, "zero-shot"]
     return [header, *(_texts(line) for line in comparison.lines)]
 
 
 def _texts(line: Line) -> list[str]:
     task = line.task if line.metric == "accuracy" else f"{line.task} ({line.metric})"
     guesses = ["–" if guess is None else f"{100 * guess:.1f}" for guess in (line.chance, line.majority)]
-    verdicts = dict.fromkeys(cell.verdict for cell in line.cells if cell)
-    return [task, str(line.n), *guesses, *(_cell_text(cell) for cell in line.cells), " / ".join(verdicts)]
+    verdict = next(cell.verdict for cell in reversed(line.cells) if cell)
+    return [task, str(line.n), *guesses, *(_cell_text(cell) for cell in line.cells), verdict]
 
 
 def _cell_text(cell: Cell | None) -> str:

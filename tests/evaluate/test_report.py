@@ -49,9 +49,9 @@ def test_every_cell_has_its_spread_and_every_line_its_n() -> None:
     assert results_markdown([BASE.model_dump(mode="json"), TUNED.model_dump(mode="json")]).splitlines()[
         2:
     ] == [
-        "| task | n | chance | majority | m-base | m | unseen |",
+        "| task | n | chance | majority | m-base | m | zero-shot |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
-        "| reviews | 100 | 50.0 | 55.0 | 50.0 ± 10.0 | 90.0 ± 10.0 | proven / violated |",
+        "| reviews | 100 | 50.0 | 55.0 | 50.0 ± 10.0 | 90.0 ± 10.0 | violated |",
         "| tables (rouge_l) | 100 | – | – | 10.0 | – | proven |",
     ]
 

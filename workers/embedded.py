@@ -9,6 +9,7 @@ FLAN_HOME/run/servers.json, which `workers.settings` reads; the addresses are th
 Nothing but a start is needed after a crash: leftovers of a killed server are removed first.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -38,6 +39,9 @@ from workers.settings import SERVERS_FILE, Settings, read_servers
 
 START_S = 60.0
 DATABASE = "flan"
+_CLONE_NEWUSER = 0x10000000
+_INNER_ID = 1000
+_libc = ctypes.CDLL(None, use_errno=True)
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes, with the name of the socket
 
 
@@ -69,6 +73,8 @@ class User(NamedTuple):
 
     uid: int
     gid: int
+    in_namespace: bool = False
+    """Still us, under another name: in a user namespace where our uid is not 0."""
 
 
 def start_postgres(home: Path) -> Server:
@@ -192,6 +198,12 @@ def _stop(server: Server) -> None:
 
 
 def _spawn(argv: Sequence[str], log: Path, user: User | None) -> subprocess.Popen[bytes]:
+    tie, become = child_of(os.getpid()), _becoming(user)
+
+    def begin() -> None:
+        become()
+        tie()  # asked for after the change of user, which would clear it
+
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,
@@ -200,12 +212,48 @@ def _spawn(argv: Sequence[str], log: Path, user: User | None) -> subprocess.Pope
             stderr=output,
             cwd=log.parent,
             start_new_session=True,
-            # Asked for after the change of user, which would clear it.
-            preexec_fn=child_of(os.getpid()),
-            user=user.uid if user else None,
-            group=user.gid if user else None,
-            extra_groups=[] if user else None,
+            preexec_fn=begin,
         )
+
+
+def _becoming(user: User | None) -> Callable[[], None]:
+    """Turns the calling process into `user`."""
+
+    def become() -> None:
+        if user is None:
+            return
+        if user.in_namespace:
+            _enter_namespace()
+            return
+        os.setgroups([])
+        os.setgid(user.gid)
+        os.setuid(user.uid)
+
+    return become
+
+
+def _enter_namespace() -> None:
+    """Go on in a user namespace where we are called _INNER_ID. Raises OSError where that is forbidden.
+
+    To PostgreSQL we are then not root; to the kernel's file permissions we are who we were.
+    """
+    if _libc.unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_INNER_ID} 0 1")
+    Path("/proc/self/gid_map").write_text(f"{_INNER_ID} 0 1")
+
+
+def _may_enter_namespace() -> bool:
+    """Whether a child of ours can do so: containers often forbid it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _enter_namespace()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -238,11 +286,13 @@ def _package_folder(package: str) -> Path:
 
 
 def _postgres_user(data: Path) -> User | None:
-    """Whom PostgreSQL runs as; None = us. As root: the owner of its data, or an unprivileged account."""
+    """Whom PostgreSQL runs as; None = us. It refuses root: then us in a user namespace, else another account."""
     if os.geteuid() != 0:
         return None
     if data.exists() and (status := data.stat()).st_uid != 0:
         return User(status.st_uid, status.st_gid)
+    if _may_enter_namespace():
+        return User(0, 0, in_namespace=True)
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -254,7 +304,7 @@ def _postgres_user(data: Path) -> User | None:
 
 def _require_reachable(path: Path, user: User | None) -> None:
     """Raise PathClosed, naming the folder, when `user` may not walk down to `path`."""
-    if user is None:
+    if user is None or user.in_namespace:
         return
     for folder in reversed(path.parents):
         status = folder.stat()
@@ -291,9 +341,7 @@ def _initialise(data: Path, programs: Path, user: User | None) -> None:
         capture_output=True,
         text=True,
         check=False,
-        user=user.uid if user else None,
-        group=user.gid if user else None,
-        extra_groups=[] if user else None,
+        preexec_fn=_becoming(user),
     )
     if made.returncode != 0:
         raise ServerFailed(f"initdb failed:\n{made.stdout}{made.stderr}")

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from tests.kit.servers import Servers
-from workers.embedded import PathClosed, User, _require_reachable
+from workers.embedded import PathClosed, User, _require_reachable, start_postgres
 from workers.ledger.session import engine_of, open_ledger
 from workers.settings import NoServers, Settings, read_servers
 
@@ -142,3 +142,20 @@ def test_environment_wins_over_embedded_servers(servers: Servers, monkeypatch: p
     assert settings.database_url == "postgresql://elsewhere/flan"
     assert settings.redis_url == servers.redis_url
     assert settings.rank_command == ("python", "-m", "my rank")
+
+
+def test_root_runs_postgres_below_a_folder_that_nobody_else_may_enter(tmp_path: Path) -> None:
+    """PostgreSQL refuses root; in a user namespace it runs all the same, on files that stay ours."""
+    home = tmp_path / "closed" / "home"
+    home.mkdir(parents=True)
+    home.parent.chmod(0o700)
+    server = start_postgres(home)
+    try:
+        with psycopg.connect(
+            make_url(server.url).set(drivername="postgresql").render_as_string()
+        ) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert (home / "postgres").stat().st_uid == os.getuid()
+    finally:
+        server.process.send_signal(server.stop_signal)
+        server.process.wait(timeout=30)

@@ -192,7 +192,7 @@ class Platform:
         """SIGKILL a part, and see it gone."""
         victim = self.part(name)
         victim.kill()
-        self.until(lambda: _has_ended(victim), f"{name} to be gone")
+        self.until(lambda: has_ended(victim), f"{name} to be gone")
 
     def left(self) -> list[str]:
         """Every process that works for this home, as it is now."""
@@ -204,7 +204,7 @@ class Platform:
             known = [*process.cmdline(), *process.environ().values(), process.cwd()]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
-        return any(home in each for each in known) and not _has_ended(process)
+        return any(home in each for each in known) and not has_ended(process)
 
     def close(self) -> None:
         """End everything, by force where it must be."""
@@ -228,7 +228,8 @@ def running_platform(**settings: str) -> Iterator[Platform]:
         shutil.rmtree(folder)
 
 
-def _has_ended(process: psutil.Process) -> bool:
+def has_ended(process: psutil.Process) -> bool:
+    """Whether nothing runs there any more; its parent may not have noticed yet."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,14 +1,14 @@
 """SIGKILL of everything that can be killed, with the real trainer: the result is that of an undisturbed run."""
 
 import random
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
 from tests.kit.killing import Outcome, kill_rank, kill_supervisor, survived
-from tests.kit.platform import Platform, running_platform
+from tests.kit.platform import Platform, has_ended, running_platform
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE, RealTrainer
 from workers.ledger.tables import Attempt
 
@@ -39,6 +39,16 @@ def strike(platform: Platform, job_id: str, victim: str, step: int) -> None:
     reached = platform.told_step(job_id, job["attempt"])
     print(f"{victim} killed between steps {step} and {reached} of attempt {job['attempt']}")
     assert reached < STEPS, "the strike came too late to prove anything"
+
+
+@contextmanager
+def standing_still(ranks: Sequence[psutil.Process]) -> Iterator[None]:
+    """Within, the ranks do not reach the end, however long something else takes."""
+    for rank in ranks:
+        rank.suspend()
+    yield
+    for rank in ranks:
+        rank.resume()
 
 
 def went_on(attempts: Sequence[Attempt], num_metrics: int) -> None:
@@ -91,15 +101,16 @@ def test_job_survives_the_kill_of_all_in_turn(
     victims = dice.sample(list(KILLS), len(KILLS))
     steps = sorted(dice.sample(range(CHECKPOINT_EVERY + 1, LAST_STRIKE), len(KILLS)))
     job_id = platform.submit(TUNE | {"name": "without-any"})
-    attempt = count(1)
-    current = next(attempt)
+    attempt = 1
 
     for victim, step in zip(victims, steps, strict=True):
         strike(platform, job_id, victim, step)
         if victim in ENDS_AN_ATTEMPT:
-            current = next(attempt)
-            platform.until_job(job_id, lambda job, now=current: job["attempt"] == now, f"attempt {current}")
-        platform.until_ready()
+            attempt += 1
+            platform.until_job(job_id, lambda job, now=attempt: job["attempt"] == now, f"attempt {attempt}")
+        else:
+            with standing_still(platform.machine.ranks(job_id)):
+                platform.until_ready()
 
     platform.until_ended(job_id)
     attempts = survived(platform.machine, trainer, job_id, undisturbed)
@@ -111,28 +122,37 @@ def test_job_survives_the_kill_of_all_in_turn(
 def test_supervisor_that_slept_through_its_lease_writes_nothing(
     trainer: RealTrainer, undisturbed: Outcome
 ) -> None:
-    """Stopped beyond its lease and continued: refused by its fence, its ranks killed, the result untouched."""
+    """Stopped beyond its lease, continued while another owns the job: refused by its fence, whatever it heard."""
     step = random.Random(a_seed()).randint(CHECKPOINT_EVERY + 1, LAST_STRIKE)
     with running_platform(FLAN_LEASE_S="10", FLAN_HEARTBEAT_S="1") as platform:
         job_id = platform.submit(TUNE)
         platform.until_step(job_id, step)
-        zombie = platform.machine.supervisor(job_id)
-        its_ranks = platform.machine.ranks(job_id)
+        zombie, its_ranks = platform.machine.supervisor(job_id), platform.machine.ranks(job_id)
         zombie.suspend()
         assert platform.told_step(job_id, 1) < STEPS
 
-        platform.until_ended(job_id)
-        # Unwatched, its ranks have gone on to the end and left it much to tell.
-        first = platform.home / "runs" / job_id / "attempt-1"
-        platform.until((first / "outcome.json").exists, "the ranks of the sleeping supervisor to end")
-        before = len(platform.machine.events(job_id))
-        zombie.resume()
+        platform.until_job(job_id, lambda job: job["attempt"] == 2, "to change hands")
+        successors = platform.until(lambda: others(platform, job_id, its_ranks), "two ranks of the new owner")
+        with standing_still(successors):
+            # Unwatched, its ranks have gone on to the end and left it much to tell.
+            first = platform.home / "runs" / job_id / "attempt-1"
+            platform.until((first / "outcome.json").exists, "the ranks of the sleeping supervisor to end")
+            before = len(platform.machine.events(job_id))
+            zombie.resume()
+            platform.until(lambda: all(map(has_ended, [zombie, *its_ranks])), "the refused to end")
+            assert len(platform.machine.events(job_id)) == before
 
-        psutil.wait_procs([zombie, *its_ranks], timeout=60)
-        platform.until(lambda: not platform.machine.ranks(job_id), "every rank to be gone")
-        assert len(platform.machine.events(job_id)) == before
+        platform.until_ended(job_id)
         attempts = survived(platform.machine, trainer, job_id, undisturbed)
         assert [tried.ending for tried in attempts] == ["lost", "succeeded"]
         assert attempts[1].resumed_from
         log = (platform.home / "runs" / job_id / "supervisor.log").read_text()
         assert "fenced: the job changed hands" in log
+
+
+def others(
+    platform: Platform, job_id: str, known: Sequence[psutil.Process]
+) -> Sequence[psutil.Process] | None:
+    """The two ranks of a job that are not among `known`, once there are two."""
+    found = [rank for rank in platform.machine.ranks(job_id) if rank not in known]
+    return found if len(found) == 2 else None

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class Platform:
             self._port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self._port}"
         self.up: subprocess.Popen[bytes] | None = None
+        self._connections = ExitStack()
 
     # -- what people do --------------------------------------------------------------------------------
 
@@ -71,12 +72,13 @@ class Platform:
         )
         servers = read_servers(self.home)
         self.machine = Machine(self.home, servers["DATABASE_URL"], servers["REDIS_URL"], {})
+        self._connections.callback(self.http.close)
+        self._connections.callback(self.machine.close)
 
     def stop(self) -> int:
         """Ctrl-C; the exit status."""
         assert self.up is not None
-        self.http.close()
-        self.machine.close()
+        self._connections.close()
         self.up.send_signal(signal.SIGINT)
         return self.up.wait(timeout=PATIENCE_S)
 
@@ -98,7 +100,7 @@ class Platform:
 
     # -- what is seen ----------------------------------------------------------------------------------
 
-    def until(self, look: Callable[[], T], what: str) -> T:
+    def until(self, look: Callable[[], T | None], what: str) -> T:
         """The first true value that `look` gives. Fails, with the logs, when none comes or `flan up` ends."""
         deadline = time.monotonic() + PATIENCE_S
         while not (seen := look()):
@@ -128,7 +130,7 @@ class Platform:
             assert job["state"] not in ENDED, f"{job['state']} before {what}: {job['error']}\n{self.logs()}"
             return None
 
-        return self.until(look, f"{job_id} {what}")  # type: ignore[return-value]
+        return self.until(look, f"{job_id} {what}")
 
     def until_ended(self, job_id: str) -> dict[str, Any]:
         """The job, once it has ended well."""
@@ -174,19 +176,19 @@ class Platform:
 
     def part(self, name: str) -> psutil.Process:
         """The process of a part that `flan up` keeps alive; of a server, the server itself."""
-        assert self.up is not None
-        words = PARTS[name]
+        up, words = self.up, PARTS[name]
+        assert up is not None
 
         def look() -> psutil.Process | None:
             try:
-                for child in psutil.Process(self.up.pid).children():  # type: ignore[union-attr]
+                for child in psutil.Process(up.pid).children():
                     if child.cmdline()[1 : 1 + len(words)] == words:
                         return child.children()[0] if name in SERVERS else child
             except (psutil.NoSuchProcess, IndexError):
                 pass
             return None
 
-        return self.until(look, f"{name} to run")  # type: ignore[return-value]
+        return self.until(look, f"{name} to run")
 
     def kill(self, name: str) -> None:
         """SIGKILL a part, and see it gone."""
@@ -194,9 +196,9 @@ class Platform:
         victim.kill()
         self.until(lambda: has_ended(victim), f"{name} to be gone")
 
-    def left(self) -> list[str]:
+    def left(self) -> list[psutil.Process]:
         """Every process that works for this home, as it is now."""
-        return [_described(process) for process in psutil.process_iter() if self._is_ours(process)]
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         home = str(self.home)
@@ -207,11 +209,11 @@ class Platform:
         return any(home in each for each in known) and not has_ended(process)
 
     def close(self) -> None:
-        """End everything, by force where it must be."""
-        if self.up is None:
-            return
-        if self.up.poll() is None:
+        """End everything, and by force what does not end with the rest."""
+        if self.up is not None and self.up.poll() is None:
             self.stop()
+        for process in self.left():
+            process.kill()
 
 
 @contextmanager
@@ -234,10 +236,3 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def _described(process: psutil.Process) -> str:
-    try:
-        return f"{process.pid} {' '.join(process.cmdline())}"
-    except psutil.NoSuchProcess:
-        return f"{process.pid} (gone since)"

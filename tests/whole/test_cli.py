@@ -21,6 +21,7 @@ from tests.kit.ranks import PATIENCE_S, free_port, wait_until
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE
 from tests.kit.runs import metrics
 
+pytestmark = pytest.mark.timeout(900)
 PROMPT = "The kettle leaks.\n\nWas it good?\n\nOPTIONS:\n- negative\n- positive"
 SMALL = TUNE | {
     "name": "small",

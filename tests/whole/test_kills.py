@@ -12,6 +12,7 @@ from tests.kit.platform import Platform, has_ended, running_platform
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE, RealTrainer
 from workers.ledger.tables import Attempt
 
+pytestmark = pytest.mark.timeout(900)
 LAST_STRIKE = STEPS - 24
 """Strikes come a little late: what is seen at this step is gone before the last."""
 KILLS: dict[str, Callable[[Platform, str], None]] = {
@@ -39,6 +40,11 @@ def strike(platform: Platform, job_id: str, victim: str, step: int) -> None:
     reached = platform.told_step(job_id, job["attempt"])
     print(f"{victim} killed between steps {step} and {reached} of attempt {job['attempt']}")
     assert reached < STEPS, "the strike came too late to prove anything"
+
+
+def changed_hands(platform: Platform, job_id: str, attempt: int) -> None:
+    """Returns when `attempt` has begun."""
+    platform.until_job(job_id, lambda job: job["attempt"] == attempt, f"to be at attempt {attempt}")
 
 
 @contextmanager
@@ -92,7 +98,6 @@ def test_job_survives_the_kill_of(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_job_survives_the_kill_of_all_in_turn(
     platform: Platform, trainer: RealTrainer, undisturbed: Outcome
 ) -> None:
@@ -107,7 +112,7 @@ def test_job_survives_the_kill_of_all_in_turn(
         strike(platform, job_id, victim, step)
         if victim in ENDS_AN_ATTEMPT:
             attempt += 1
-            platform.until_job(job_id, lambda job, now=attempt: job["attempt"] == now, f"attempt {attempt}")
+            changed_hands(platform, job_id, attempt)
         else:
             with standing_still(platform.machine.ranks(job_id)):
                 platform.until_ready()
@@ -131,7 +136,7 @@ def test_supervisor_that_slept_through_its_lease_writes_nothing(
         zombie.suspend()
         assert platform.told_step(job_id, 1) < STEPS
 
-        platform.until_job(job_id, lambda job: job["attempt"] == 2, "to change hands")
+        changed_hands(platform, job_id, 2)
         successors = platform.until(lambda: others(platform, job_id, its_ranks), "two ranks of the new owner")
         with standing_still(successors):
             # Unwatched, its ranks have gone on to the end and left it much to tell.

@@ -19,6 +19,7 @@ from tests.kit.platform import Platform
 from tests.kit.real_trainer import TUNE
 from tests.model.naive import target_logprobs
 
+pytestmark = pytest.mark.timeout(900)
 TEMPLATE_SET = {
     "name": "plain-reviews",
     "extends": "shop_reviews",
@@ -172,8 +173,9 @@ def test_the_stock_openai_client_is_answered(platform: Platform, served: str) ->
     with openai.OpenAI(base_url=f"{platform.url}/v1", api_key=key, max_retries=0) as client:
         names = [model.id for model in client.models.list()]
         whole = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=8, seed=3)
-        said = [{"role": "user", "content": PROMPT}]
-        chat = client.chat.completions.create(model=MODEL, messages=said, max_tokens=8, seed=3)  # type: ignore[call-overload]
+        chat = client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": PROMPT}], max_tokens=8, seed=3
+        )
 
     assert MODEL in names
     assert whole.usage is not None

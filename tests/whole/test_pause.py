@@ -9,7 +9,7 @@ from tests.kit.platform import Platform, has_ended
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE, RealTrainer
 from tests.whole.conftest import CANCEL_GRACE_S
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MIDWAY = CHECKPOINT_EVERY + 3
 
 

@@ -13,6 +13,7 @@ import httpx
 from fastapi import FastAPI
 
 from api import auth, openapi, problems
+from api.catalog import idempotency
 from api.deps import Platform
 from api.door import Door
 from api.metrics import Metrics
@@ -92,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     here: Platform = app.state.platform
     check_revision(engine_of(here.sessions))
+    with here.sessions.begin() as session:
+        idempotency.forget_old(session)
     yield
     await here.ranks.aclose()
     engine_of(here.sessions).dispose()

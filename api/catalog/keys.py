@@ -41,12 +41,6 @@ def usable(session: Session, key_id: str) -> ApiKey | None:
     return key
 
 
-def has_usable(session: Session, scope: str) -> bool:
-    """Whether some key that is still good holds `scope`."""
-    held = ApiKey.scopes.contains([scope])
-    return session.scalar(select(ApiKey.id).where(held, ApiKey.revoked_at.is_(None)).limit(1)) is not None
-
-
 def page(session: Session, after: str | None, limit: int) -> Sequence[ApiKey]:
     """Keys by id, revoked ones too; one more than `limit` where there are more."""
     wanted = select(ApiKey).order_by(ApiKey.id).limit(limit + 1)

@@ -78,15 +78,18 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("content", "format_", "line", "code"), FAULTS)
 def test_a_broken_row_is_named_by_its_line_and_nothing_is_kept(
-    client: TestClient, settings: Settings, content: bytes, format_: str, line: int, code: str
+    client: TestClient, settings: Settings
 ) -> None:
     """A dataset is accepted whole or not at all."""
-    answer = client.post(f"/datasets?name=d&split=train&format={format_}", content=content)
+    wrong = []
+    for content, format_, line, code in FAULTS:
+        answer = client.post(f"/datasets?name=d&split=train&format={format_}", content=content)
+        fault = answer.json()["errors"][0]
+        if (answer.status_code, fault["line"], fault["code"]) != (422, line, code):
+            wrong.append((content, answer.text))
 
-    fault = answer.json()["errors"][0]
-    assert (answer.status_code, fault["line"], fault["code"]) == (422, line, code)
+    assert wrong == []
     assert client.get("/datasets").json()["data"] == []
     assert [path for path in settings.home.rglob("*") if path.is_file()] == []
 
@@ -102,12 +105,11 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("head", FOREIGN)
-def test_archives_and_pickles_are_refused_by_their_first_bytes(client: TestClient, head: bytes) -> None:
+def test_archives_and_pickles_are_refused_by_their_first_bytes(client: TestClient) -> None:
     """Whatever the name or the type says."""
-    answer = client.post("/datasets?name=d&split=train&format=jsonl", content=head + ROWS)
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "dataset_invalid")
+    for head in FOREIGN:
+        answer = client.post("/datasets?name=d&split=train&format=jsonl", content=head + ROWS)
+        assert (answer.status_code, answer.json()["code"]) == (422, "dataset_invalid"), head
 
 
 @pytest.fixture
@@ -153,12 +155,12 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(
 NAMES = ["..", "../x", "a/b", "a%2fb", "A", "-a", ".a", "a b", "a\\b", "a" * 65, "con\n", "ä", ""]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_never_a_path(client: TestClient, name: str) -> None:
+def test_a_name_is_never_a_path(client: TestClient) -> None:
     """Names are short words; whatever else is refused before anything is read."""
-    for parameters in ({"name": name, "split": "train"}, {"name": "d", "split": name}):
-        answer = client.post("/datasets", params={**parameters, "format": "jsonl"}, content=ROWS)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+    for name in NAMES:
+        for parameters in ({"name": name, "split": "train"}, {"name": "d", "split": name}):
+            answer = client.post("/datasets", params={**parameters, "format": "jsonl"}, content=ROWS)
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter"), name
 
 
 def test_the_format_is_said_by_parameter_or_type(client: TestClient) -> None:

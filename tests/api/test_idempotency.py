@@ -8,8 +8,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.app import create_app
 from api.catalog import idempotency
 from api.catalog.tables import IdempotencyRow
+from api.settings import Settings
 from tests.api.conftest import AsCaller
 from workers.ledger.tables import Event, Job
 
@@ -102,6 +104,18 @@ def test_an_answer_is_kept_for_a_day(client: TestClient, sessions: sessionmaker[
         session.execute(update(IdempotencyRow).values(created_at=func.now() - timedelta(hours=24, minutes=1)))
 
     assert client.post("/jobs", json=JOB, headers=headers).json()["id"] != first
+
+
+def test_old_answers_are_cleared_away_at_the_start(
+    settings: Settings, sessions: sessionmaker[Session]
+) -> None:
+    """What is older than a day goes, what is younger stays."""
+    with sessions.begin() as session:
+        for hours in (23, 25):
+            at = func.now() - timedelta(hours=hours)
+            session.add(IdempotencyRow(key_id="k", key=str(hours), fingerprint="f", created_at=at))
+    with TestClient(create_app(settings)), sessions.begin() as session:
+        assert session.scalars(select(IdempotencyRow.key)).all() == ["23"]
 
 
 def test_a_strange_key_is_refused(client: TestClient) -> None:

@@ -21,7 +21,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data_app, name="data")
 errors = Console(stderr=True, highlight=False)
 
-SpecFile = Annotated[Path, typer.Option("--file", "-f", help="Job spec, YAML or JSON.")]
+SpecFile = Annotated[
+    Path, typer.Option("--file", "-f", help="Job spec, YAML or JSON; - reads standard input.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a field: steps=100, optimizer.name=adamw.")
 ]
@@ -185,12 +187,12 @@ def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: lis
 
 
 def read_document(file: Path, override: list[str]) -> dict[str, Any]:
-    """A YAML or JSON mapping with `a.b=value` overrides applied; values are YAML."""
+    """A YAML or JSON mapping, `-` = from standard input, with `a.b=value` overrides applied; values are YAML."""
     from flan.errors import NotFound
 
-    if not file.is_file():
+    if str(file) != "-" and not file.is_file():
         raise NotFound(f"no file {file}")
-    document = parse_yaml(file.read_text())
+    document = parse_yaml(_text("-") if str(file) == "-" else file.read_text())
     if not isinstance(document, dict):
         raise typer.BadParameter(f"{file} holds no mapping", param_hint="--file")
     return read_assignments(override, document)

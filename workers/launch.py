@@ -1,12 +1,12 @@
 """The ranks of one attempt: started together, ended together, with everything they started themselves."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,8 @@ class Ranks:
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
+        # Whatever else our process has started is none of the attempt's: a supervisor has nothing else.
+        self._others = set(psutil.Process().children())
         port = _free_port()
         self._processes = [self._start(rank, port) for rank in range(launch.num_ranks)]
         self._ended: list[Exit] = []
@@ -90,7 +92,7 @@ class Ranks:
         for process in self._processes:
             process.wait()
         self.exits()
-        _bury_orphans()
+        self._bury_orphans()
 
     def rotate_logs(self) -> None:
         """Set aside each log that has grown over its cap; the piece before that is dropped."""
@@ -102,8 +104,24 @@ class Ranks:
                 os.truncate(path, 0)
 
     def _alive(self) -> list[psutil.Process]:
-        below = psutil.Process().children(recursive=True)
-        return below + list(marked(self._launch.mark))
+        ours = self._children()
+        return [
+            *ours,
+            *(below for child in ours for below in _descendants(child)),
+            *marked(self._launch.mark),
+        ]
+
+    def _children(self) -> list[psutil.Process]:
+        """Ranks, and orphans of theirs that we have adopted."""
+        return [child for child in psutil.Process().children() if child not in self._others]
+
+    def _bury_orphans(self) -> None:
+        """Collect the status of adopted processes, so that none stays as a zombie."""
+        # Those below a zombie become ours when it is buried.
+        while orphans := self._children():
+            for orphan in orphans:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(orphan.pid, 0)
 
     def _start(self, rank: int, port: int) -> subprocess.Popen[bytes]:
         launch = self._launch
@@ -158,19 +176,15 @@ def _environment(launch: Launch, rank: int, port: int) -> Mapping[str, str]:
     return passed | ours | {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 
 
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _bury_orphans() -> None:
-    """Collect the status of adopted processes, so that none stays as a zombie."""
-    deadline = time.monotonic() + _SIGKILL_S
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.01)
-        except ChildProcessError:
-            return

@@ -40,7 +40,7 @@ class Scene(NamedTuple):
     """What is tuned and measured: on generated rows, or on real ones."""
 
     collection: str
-    template_set: dict[str, Any]
+    template_sets: tuple[dict[str, Any], ...]
     train_on: tuple[str, ...]
     training: dict[str, Any]
     measured: tuple[tuple[str, tuple[str, ...]], ...]
@@ -72,16 +72,20 @@ _OPTIMIZER = {
 
 GENERATED = Scene(
     collection="synthetic",
-    template_set={
-        "name": "plain-reviews",
-        "extends": "shop_reviews",
-        "description": "Three more ways to ask how a customer felt.",
-        "templates": [
-            {"input": "{review}\n\nDid this shopper leave happy?\n\n{options_}"},
-            {"input": "Here is what a customer wrote: {review}\nSum up the verdict in one word.\n{options_}"},
-            {"input": "{options_}\n\nWhich of these fits the note below?\n\n{review}"},
-        ],
-    },
+    template_sets=(
+        {
+            "name": "plain-reviews",
+            "extends": "shop_reviews",
+            "description": "Three more ways to ask how a customer felt.",
+            "templates": [
+                {"input": "{review}\n\nDid this shopper leave happy?\n\n{options_}"},
+                {
+                    "input": "Here is what a customer wrote: {review}\nSum up the verdict in one word.\n{options_}"
+                },
+                {"input": "{options_}\n\nWhich of these fits the note below?\n\n{review}"},
+            ],
+        },
+    ),
     train_on=("*",),
     training=_TRAINING | {"steps": 450, "checkpoint_every": 150, "optimizer": _OPTIMIZER},
     measured=(
@@ -117,36 +121,85 @@ GENERATED = Scene(
 
 REAL = Scene(
     collection="flan",
-    template_set={
-        "name": "news-topics",
-        "cluster": "topic_classification",
-        "description": "The section of a newspaper that a report belongs to.",
-        "licence": "non-commercial research use (AG's corpus)",
-        "source": {
-            "kind": "hub",
-            "id": "fancyzhx/ag_news",
-            "config": "default",
-            "folder": "ag_news_subset",
-            "splits": {"train": "train", "test": "test"},
-        },
-        "fields": {"text": "text"},
-        "answer": {
-            "column": "label",
-            "choices": ["world", "sports", "business", "technology"],
-            "labels": {
-                "World": "world",
-                "Sports": "sports",
-                "Business": "business",
-                "Sci/Tech": "technology",
+    template_sets=(
+        {
+            "name": "news-topics",
+            "cluster": "topic_classification",
+            "description": "The section of a newspaper that a report belongs to.",
+            "licence": "non-commercial research use (AG's corpus)",
+            "source": {
+                "kind": "hub",
+                "id": "fancyzhx/ag_news",
+                "config": "default",
+                "folder": "ag_news_subset",
+                "splits": {"train": "train", "test": "test"},
             },
+            "fields": {"text": "text"},
+            "answer": {
+                "column": "label",
+                "choices": ["world", "sports", "business", "technology"],
+                "labels": {
+                    "World": "world",
+                    "Sports": "sports",
+                    "Business": "business",
+                    "Sci/Tech": "technology",
+                },
+            },
+            "metrics": ["accuracy"],
+            "templates": [
+                {"input": "{text}\n\nWhich section of the paper does this report belong to?\n\n{options_}"},
+                {"input": "Sort this news item into a section.\n\n{text}\n\n{options_}"},
+                {"input": "What is the following report about?\n{options_}\n\nReport: {text}"},
+            ],
         },
-        "metrics": ["accuracy"],
-        "templates": [
-            {"input": "{text}\n\nWhich section of the paper does this report belong to?\n\n{options_}"},
-            {"input": "Sort this news item into a section.\n\n{text}\n\n{options_}"},
-            {"input": "What is the following report about?\n{options_}\n\nReport: {text}"},
-        ],
-    },
+        {
+            "name": "fact-themes",
+            "cluster": "topic_classification",
+            "description": "What a sentence made from data is about.",
+            "licence": "CC BY-NC-SA 4.0 (WebNLG)",
+            "source": {
+                "kind": "hub",
+                "id": "GEM/web_nlg",
+                "config": "en",
+                "folder": "web_nlg_en",
+                "splits": {"train": "train", "validation": "validation"},
+            },
+            "fields": {"fact": "target"},
+            "answer": {
+                "column": "category",
+                "choices": [
+                    "airport",
+                    "astronaut",
+                    "building",
+                    "city",
+                    "comics",
+                    "food",
+                    "monument",
+                    "sports team",
+                    "university",
+                    "written work",
+                ],
+                "labels": {
+                    "Airport": "airport",
+                    "Astronaut": "astronaut",
+                    "Building": "building",
+                    "City": "city",
+                    "ComicsCharacter": "comics",
+                    "Food": "food",
+                    "Monument": "monument",
+                    "SportsTeam": "sports team",
+                    "University": "university",
+                    "WrittenWork": "written work",
+                },
+            },
+            "metrics": ["accuracy"],
+            "templates": [
+                {"input": "{fact}\n\nWhat is this fact about?\n\n{options_}"},
+                {"input": "File this statement under one heading.\n\n{fact}\n\n{options_}"},
+                {"input": "Pick the theme of the sentence below.\n{options_}\n\nSentence: {fact}"},
+            ],
+        },
+    ),
     train_on=(
         "trec",
         "sst2",
@@ -165,7 +218,7 @@ REAL = Scene(
     ),
     training=_TRAINING | {"steps": 900, "checkpoint_every": 300, "optimizer": _OPTIMIZER},
     measured=(
-        ("validation", ("rte", "cb", "sst2", "cola", "wic", "copa", "winogrande")),
+        ("validation", ("rte", "cb", "sst2", "cola", "wic", "copa", "winogrande", "fact-themes")),
         ("test", ("trec", "news-topics")),
     ),
     limit=400,
@@ -181,9 +234,7 @@ def demo(home: Path, data: Path | None, base: str) -> None:
     scene = REAL if data else GENERATED
     with _platform(home, data, base) as client:
         _say(1, "Upload a template set", "Own ways of asking, for rows that are already there.")
-        uploaded = client.send("POST", "/template-sets", json_body=scene.template_set)
-        console.print(f"  {uploaded['id']}  {len(scene.template_set['templates'])} templates")
-        tuned = _tune(client, scene, f"{uploaded['name']}@{uploaded['version']}", base)
+        tuned = _tune(client, scene, [_upload(client, each) for each in scene.template_sets], base)
         _evaluate(client, scene, tuned, base)
         _serve_and_ask(client, scene, tuned)
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
@@ -193,7 +244,15 @@ def demo(home: Path, data: Path | None, base: str) -> None:
         )
 
 
-def _tune(client: Client, scene: Scene, uploaded: str, base: str) -> str:
+def _upload(client: Client, template_set: dict[str, Any]) -> str:
+    """Hand a template set in; its reference (name@version)."""
+    uploaded = client.send("POST", "/template-sets", json_body=template_set)
+    reference = f"{uploaded['name']}@{uploaded['version']}"
+    console.print(f"  {uploaded['id']}  {reference}, {len(template_set['templates'])} templates")
+    return reference
+
+
+def _tune(client: Client, scene: Scene, uploaded: list[str], base: str) -> str:
     """Tune a model; its reference (name@version)."""
     _say(
         2,
@@ -206,7 +265,7 @@ def _tune(client: Client, scene: Scene, uploaded: str, base: str) -> str:
         "base": base,
         "mixture": {
             "collection": scene.collection,
-            "tasks": [*scene.train_on, uploaded],
+            "tasks": [*scene.train_on, *uploaded],
             "hold_out": {"clusters": [HELD_OUT]},
         },
         **scene.training,

@@ -13,6 +13,7 @@ from typing import TypeVar
 import psutil
 from sqlalchemy.orm import Session, sessionmaker
 
+from flan.processes import DIE_WITH_PARENT
 from flan.spec import Spec
 from flan.store import Store
 from workers.doorbell import Doorbell
@@ -32,6 +33,8 @@ QUICK = {
     "FLAN_RETRY_BASE_S": "0.1",
     "FLAN_CPU_SLOTS": "4",
     "FLAN_NODE": "node-under-test",
+    # A test session that is killed leaves no worker behind.
+    DIE_WITH_PARENT: "1",
 }
 """Settings with which a death on the machine is noticed in a second; leases outlast a busy test machine."""
 

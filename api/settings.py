@@ -38,11 +38,6 @@ class Settings(workers.settings.Settings):
         return path.expanduser().resolve() if path is not None else None
 
     @property
-    def store_folder(self) -> Path:
-        """Artifacts by digest, shared with the workers."""
-        return self.home / "store"
-
-    @property
     def uploads_folder(self) -> Path:
         """Files on their way into the store."""
         return self.home / "uploads"

@@ -14,8 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from flan.card import Lineage
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import make_contract
-from flan.model.load import Model, architecture_of, load_model, make_card
+from flan.model.load import Model, contract_of, load_model, make_card
 from flan.model.presets import from_preset, train_tokenizer
 from flan.spec import TuneSpec
 from flan.store import Store
@@ -36,7 +35,7 @@ def load_base(spec: TuneSpec, store: Store, tokenizer: Path | None) -> Model:
         return load_model(store.path(spec.pins.model), dtype=torch.float32)
     loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
     network = from_preset(spec.base, loaded, spec.seed)
-    contract = make_contract(loaded, architecture_of(network.config))
+    contract = contract_of(network.config, loaded)
     nothing_seen = Lineage(base=spec.base, tasks_seen=(), clusters_seen=())
     # A name has 64 characters at most.
     return Model(network, loaded, make_card(f"{spec.name[:59]}-base", network, contract, nothing_seen))

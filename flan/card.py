@@ -43,6 +43,8 @@ class Lineage(Document):
     """What was tuned: `preset:nano` or the name of a model."""
     tasks_seen: tuple[str, ...] | None
     clusters_seen: tuple[str, ...] | None
+    families_seen: tuple[str, ...] = ()
+    """Families of the tasks it was tuned on here: they outlive a task's name."""
     spec: Sha256 | None = None
     """Digest of the resolved spec that made it."""
     steps: int = 0

@@ -110,6 +110,8 @@ class Pins(Document):
     """Task → why it is left out of training ("held out: entailment", "adjacent to entailment", ...)."""
     clusters: dict[str, str] = {}
     """Task → cluster, for every task in `tasks` and `excluded`."""
+    families: dict[str, str] = {}
+    """Task → family, for the same tasks; one without a family is its own."""
     adjacency: dict[str, tuple[str, ...]] = {}
     """Cluster → its neighbours, by the taxonomy in force."""
     model: Sha256 | None = None

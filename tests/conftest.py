@@ -38,10 +38,14 @@ _skipped: dict[str, int] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a thing that is not here."""
+    """Skip what needs a thing that is not here, unless `FLAN_TESTS_NEED` (marks, comma separated) forbids it."""
     for mark, (is_here, command) in NEEDS.items():
         marked = [item for item in items if item.get_closest_marker(mark)]
         if marked and not is_here():
+            if mark in os.environ.get("FLAN_TESTS_NEED", "").split(","):
+                raise pytest.UsageError(
+                    f"{len(marked)} tests need {mark!r}, which must not be skipped here: {command}"
+                )
             _skipped[mark] = len(marked)
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{mark}: {command}"))

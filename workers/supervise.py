@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 EXIT_FENCED, EXIT_CUT_OFF = 4, 5
 
 
-class Task(NamedTuple):
+class Assignment(NamedTuple):
     """What is to be done, as the ledger had it when the lease was taken over."""
 
     spec: Spec
@@ -106,10 +106,10 @@ class Supervisor:
         ending = classify(facts, lambda rank: log_tail(self._directory, rank))
         return self._collect() if ending.kind == "done" else ending
 
-    def _read_task(self, session: Session) -> Task:
+    def _read_task(self, session: Session) -> Assignment:
         job = leases.hold(session, self._lease)
         earlier = [tried for tried in jobs.attempts(session, job.id) if tried.number < self._lease.attempt]
-        return Task(parse_spec(job.spec), job.gpus, [tried for tried in earlier if tried.run_directory])
+        return Assignment(parse_spec(job.spec), job.gpus, [tried for tried in earlier if tried.run_directory])
 
     def _catch_up(self, attempt: Attempt) -> None:
         """Enter what an earlier attempt wrote and its supervisor did not live to read."""
@@ -123,7 +123,7 @@ class Supervisor:
             self._link.insist(enter)
             tail.advance()
 
-    def _prepare(self, task: Task, resume_from: Checkpoint | None) -> None:
+    def _prepare(self, task: Assignment, resume_from: Checkpoint | None) -> None:
         """Write the run directory, then note it: an attempt that has one may have events in it."""
         spec, settings = task.spec, self._settings
         if isinstance(spec, TuneSpec):
@@ -145,7 +145,7 @@ class Supervisor:
             lambda session: leases.set_out(session, self._lease, run_directory=directory, resumed_from=step)
         )
 
-    def _start(self, task: Task) -> Ranks:
+    def _start(self, task: Assignment) -> Ranks:
         locks = lock_gpus(task.gpus)
         try:
             return Ranks(

@@ -138,6 +138,7 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Mo
         train=tuple(rows) if isinstance(spec, TuneSpec) else (),
         excluded=dict(sorted(reasons.items())),
         clusters={name: task.cluster for name, task in selection.tasks.items()},
+        families={name: task.kin for name, task in selection.tasks.items()},
         adjacency=taxonomy.neighbours,
         model=model,
     )

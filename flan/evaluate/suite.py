@@ -27,7 +27,7 @@ from flan.spec import EvaluateSpec, canonical_json
 from flan.stopping import WishReader
 from flan.store import Store, sync_directory, write_atomically
 from flan.tasks.task import Task, load_collection
-from flan.tasks.taxonomy import Verdict, load_taxonomy, relatives, verdict
+from flan.tasks.taxonomy import Verdict, load_taxonomy, verdict
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl.gz"
 PROGRESS_EVERY_S = 1.0
@@ -169,10 +169,7 @@ def _results(
 def _verdicts(spec: EvaluateSpec, model: Model, tasks: dict[str, Task]) -> dict[str, Verdict]:
     taxonomy, collection = load_taxonomy(spec.collection), load_collection(spec.collection)
     known = list((collection | tasks).values())
-    return {
-        name: verdict(model.card.lineage, name, task.cluster, taxonomy, relatives(task, known))
-        for name, task in tasks.items()
-    }
+    return {name: verdict(model.card.lineage, task, taxonomy, known) for name, task in tasks.items()}
 
 
 @contextmanager

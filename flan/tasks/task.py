@@ -133,6 +133,11 @@ class Task(Document):
         return self
 
     @property
+    def kin(self) -> str:
+        """Its family; a task without one is a family of its own."""
+        return self.family or self.name
+
+    @property
     def answer_templates(self) -> tuple[int, ...]:
         """Indices of the templates an evaluation uses."""
         return tuple(i for i, template in enumerate(self.templates) if template.role == "answer")

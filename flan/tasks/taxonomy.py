@@ -65,14 +65,14 @@ class Taxonomy(Document):
         pairs |= {(b, a) for a, b in pairs}
         return {a: tuple(sorted(b for c, b in pairs if c == a)) for a in sorted({a for a, _ in pairs})}
 
-    def sharing_sources_with(self, task: str) -> frozenset[str]:
-        """The tasks made from texts that `task` was made from too."""
-        return frozenset(
-            other
-            for edge in self.lineage
-            for one, other in ((edge.a, edge.b), (edge.b, edge.a))
-            if one == task
-        )
+    def akin(self, task: Task, tasks: Iterable[Task]) -> frozenset[str]:
+        """The families made from texts that `task` was made from, its own first among them.
+
+        `tasks` are all that are known: a lineage edge names tasks, and holds for their families.
+        """
+        families = {each.name: each.kin for each in tasks}
+        edges = [(families.get(edge.a, edge.a), families.get(edge.b, edge.b)) for edge in self.lineage]
+        return frozenset({task.kin}.union(*(edge for edge in edges if task.kin in edge)))
 
 
 def load_taxonomy(collection: Collection) -> Taxonomy:
@@ -85,9 +85,7 @@ def load_taxonomy(collection: Collection) -> Taxonomy:
 
 def relatives(task: Task, tasks: Iterable[Task]) -> frozenset[str]:
     """Names of the other tasks of `task`'s family, among `tasks`."""
-    if task.family is None:
-        return frozenset()
-    return frozenset(other.name for other in tasks if other.family == task.family and other.name != task.name)
+    return frozenset(other.name for other in tasks if other.kin == task.kin and other.name != task.name)
 
 
 def excluded(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> dict[str, str]:
@@ -104,7 +102,7 @@ def excluded(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -
     for name in hold_out.tasks:
         reasons.setdefault(name, "held out by name")
         for relative in sorted(relatives(tasks[name], tasks.values())):
-            reasons.setdefault(relative, f"of the same family ({tasks[name].family}) as held-out {name}")
+            reasons.setdefault(relative, f"of the same family ({tasks[name].kin}) as held-out {name}")
     if hold_out.adjacent == "exclude":
         for cluster in hold_out.clusters:
             neighbours = set(taxonomy.neighbours.get(cluster, ()))
@@ -112,20 +110,20 @@ def excluded(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -
     return reasons
 
 
-def verdict(
-    lineage: Lineage, task: str, cluster: str, taxonomy: Taxonomy, family: abc.Collection[str] = ()
-) -> Verdict:
+def verdict(lineage: Lineage, task: Task, taxonomy: Taxonomy, tasks: abc.Collection[Task]) -> Verdict:
     """Whether a model of this `lineage` meets `task` for the first time.
 
     violated: it was trained on the task, on its cluster, on a cluster adjacent to it (by the rules that were
-    in force at training time), on one of `family` (names of the task's `relatives`) or on a task made from
-    the same texts. unknown: nothing of that is on record, but neither is all that the weights have seen.
+    in force at training time), on its family or on one made from the same texts (`tasks` are all that are
+    known). unknown: nothing of that is on record, but neither is all that the weights have seen.
     proven: the record is whole, and nothing akin is in it. A from-scratch base has seen nothing.
     """
     tasks_seen, clusters_seen = lineage.tasks_seen or (), lineage.clusters_seen or ()
-    akin = {task} | taxonomy.sharing_sources_with(task)
-    if any(seen in akin or seen in family for seen in tasks_seen):
+    families = {each.name: each.kin for each in tasks}
+    families_seen = {*lineage.families_seen, *(families.get(seen, seen) for seen in tasks_seen)}
+    if task.name in tasks_seen or taxonomy.akin(task, tasks) & families_seen:
         return "violated"
+    cluster = task.cluster
     if any(seen == cluster or _are_adjacent(seen, cluster, lineage.adjacency) for seen in clusters_seen):
         return "violated"
     return "unknown" if lineage.tasks_seen is None or lineage.clusters_seen is None else "proven"

@@ -57,10 +57,12 @@ def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int
     before, pins = base.card.lineage, spec.pins
     tasks = None if before.tasks_seen is None else tuple(sorted({*before.tasks_seen, *pins.train}))
     clusters = {*(before.clusters_seen or ()), *(pins.clusters[task] for task in pins.train)}
+    families = {*before.families_seen, *(pins.families[task] for task in pins.train)}
     return Lineage(
         base=spec.base if pins.model is None else base.card.name,
         tasks_seen=tasks,
         clusters_seen=tuple(sorted(clusters)),
+        families_seen=tuple(sorted(families)),
         spec=spec.digest(),
         steps=before.steps + steps,
         target_tokens=before.target_tokens + target_tokens,

@@ -176,6 +176,22 @@ def test_a_trained_llama_from_elsewhere_loads_and_writes() -> None:
     assert model.card.lineage.clusters_seen is None
 
 
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="FLAN_DATA is not set")
+def test_a_sentencepiece_file_alone_is_a_tokenizer(tmp_path: Path) -> None:
+    """Older checkpoints bring no tokenizer.json."""
+    assert DATA is not None
+    network = tiny_network("decoder")
+    network.resize_token_embeddings(32_000)
+    network.save_pretrained(tmp_path)
+    shutil.copy(Path(DATA) / "models" / "tokenizer-llama" / "tokenizer.model", tmp_path)
+    lines = "one line\nand {another}"
+
+    tokenizer = load_model(tmp_path).tokenizer
+
+    assert tokenizer.decode(tokenizer.encode(lines, add_special_tokens=False)) == lines
+
+
 def test_card_on_disk_is_the_card(written: Path) -> None:
     """flan.json parses to the card by itself, without torch."""
     assert read_card(written) == tiny_model("decoder").card

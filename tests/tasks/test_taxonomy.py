@@ -110,17 +110,40 @@ def test_a_cluster_of_an_uploaded_task_can_be_held_out() -> None:
 )
 def test_a_claim_is_only_as_good_as_the_record(seen: Lineage, expected: str) -> None:
     """Of qnli: what was seen violates, what is not recorded leaves it open, a whole clean record proves."""
-    assert verdict(seen, "qnli", "nli", TAXONOMY) == expected
+    assert verdict(seen, TASKS["qnli"], TAXONOMY, TASKS.values()) == expected
 
 
-def test_a_relative_in_another_cluster_violates() -> None:
-    """Variants of one dataset are kin wherever they were put."""
+@pytest.mark.parametrize("known", [TASKS, {}])
+def test_a_relative_in_another_cluster_violates(known: dict[str, Task]) -> None:
+    """Variants of one dataset are kin wherever they were put, and on record even when no one knows them now."""
     mine = kin("squad_rephrased", "misc", "squad")
-    family = relatives(mine, TASKS.values())
+    seen = lineage(("squad_v2",), ("rc",), families_seen=("squad",))
 
-    assert family == {"squad", "squad_v2"}
-    assert verdict(lineage(("squad_v2",), ("rc",)), mine.name, mine.cluster, TAXONOMY, family) == "violated"
-    assert verdict(lineage(("copa",), ("cs",)), mine.name, mine.cluster, TAXONOMY, family) == "proven"
+    assert relatives(mine, TASKS.values()) == {"squad", "squad_v2"}
+    assert verdict(seen, mine, TAXONOMY, known.values()) == "violated"
+    assert verdict(lineage(("copa",), ("cs",)), mine, TAXONOMY, known.values()) == "proven"
+
+
+def test_a_task_without_a_family_is_its_own() -> None:
+    """An extension of `rte` carries its name as a family: neither is unseen once the other was trained on."""
+    mine = kin("my-rte", "misc", "rte")
+    known = [*TASKS.values(), mine]
+
+    assert relatives(TASKS["rte"], known) == {"my-rte"}
+    assert excluded(
+        TASKS | {"my-rte": mine}, HoldOut(tasks=("rte",), adjacent="ignore"), TAXONOMY
+    ).keys() == {
+        "rte",
+        "my-rte",
+    }
+    assert verdict(lineage(("my-rte",), ("misc",)), TASKS["rte"], TAXONOMY, known) == "violated"
+
+
+def test_a_shared_source_holds_for_the_whole_family() -> None:
+    """The edge names qnli and squad; a variant of squad was made from the same texts."""
+    seen = lineage(("squad_v2",), ("rc",))
+
+    assert verdict(seen, TASKS["qnli"], TAXONOMY, TASKS.values()) == "violated"
 
 
 @given(st.sets(st.sampled_from(sorted(CLUSTERS)), min_size=1))
@@ -136,7 +159,7 @@ def test_what_is_left_after_a_hold_out_proves_the_held_out(held: set[str]) -> No
     )
 
     held_tasks = [task for task in TASKS.values() if task.cluster in held]
-    verdicts = {verdict(seen, task.name, task.cluster, taxonomy) for task in held_tasks}
+    verdicts = {verdict(seen, task, taxonomy, TASKS.values()) for task in held_tasks}
 
     assert verdicts == {"proven"}
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -234,8 +234,8 @@ def demo(home: Path, data: Path | None, base: str) -> None:
     scene = REAL if data else GENERATED
     with _platform(home, data, base) as client:
         _say(1, "Upload a template set", "Own ways of asking, for rows that are already there.")
-        tuned = _tune(client, scene, [_upload(client, each) for each in scene.template_sets], base)
-        _evaluate(client, scene, tuned, base)
+        untuned, tuned = _tune(client, scene, [_upload(client, each) for each in scene.template_sets], base)
+        _evaluate(client, scene, untuned, tuned)
         _serve_and_ask(client, scene, tuned)
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
         console.print(
@@ -252,8 +252,8 @@ def _upload(client: Client, template_set: dict[str, Any]) -> str:
     return reference
 
 
-def _tune(client: Client, scene: Scene, uploaded: list[str], base: str) -> str:
-    """Tune a model; its reference (name@version)."""
+def _tune(client: Client, scene: Scene, uploaded: list[str], base: str) -> tuple[str, str]:
+    """Tune a model; the references (name@version) of what it was before and after."""
     _say(
         2,
         f"Tune {base}, with {HELD_OUT} held out",
@@ -276,20 +276,19 @@ def _tune(client: Client, scene: Scene, uploaded: list[str], base: str) -> str:
     console.print(f"  trains on {len(pins['train'])} tasks in {len(_clusters(pins))} clusters; left out:")
     for task, reason in pins["excluded"].items():
         console.print(f"    {task}: {reason}", style="dim")
-    job = _finished(client, spec, "tune")
-    model = next(each for each in client.all("/models", 100) if each["name"] == MODEL)
-    console.print(f"  {model['id']} from {job['id']}")
-    return str(model["id"])
+    job = _until_succeeded(client, _submit(client, spec))
+    made = {model["role"]: str(model["id"]) for model in job["models"]}
+    console.print(f"  {made['tuned']} from {job['id']}")
+    return made.get("base", base), made["tuned"]
 
 
-def _evaluate(client: Client, scene: Scene, tuned: str, base: str) -> None:
+def _evaluate(client: Client, scene: Scene, untuned: str, tuned: str) -> None:
     """Measure base and tuned model on the same rows, side by side."""
     _say(
         3,
         "Evaluate, before and after",
         "Validation rows of the tasks trained on, and the cluster never seen; every template.",
     )
-    untuned = f"{MODEL}-base@{tuned.partition('@')[2]}" if base.startswith("preset:") else base
     jobs = []
     for split, tasks in scene.measured:
         for model, label in ((untuned, "base"), (tuned, "tuned")):
@@ -312,6 +311,7 @@ def _evaluate(client: Client, scene: Scene, tuned: str, base: str) -> None:
         results.setdefault(split, []).append(client.get(f"/jobs/{job['id']}/results")["results"])
     for split, pair in results.items():
         _show_results(split, pair)
+    console.print(_learned(results.values()))
 
 
 def _show_results(split: str, pair: list[dict[str, Any]]) -> None:
@@ -319,7 +319,6 @@ def _show_results(split: str, pair: list[dict[str, Any]]) -> None:
 
     console.print(f"\n[bold]{split} rows[/]")
     console.print(results_table(pair, ["base", "tuned"]))
-    console.print(_learned(pair))
     per_template = Table("held-out task", "template", "n", "base", "tuned", box=None, header_style="bold")
     for before, after in zip(pair[0]["tasks"], pair[1]["tasks"], strict=True):
         if before["cluster"] != HELD_OUT:
@@ -331,13 +330,13 @@ def _show_results(split: str, pair: list[dict[str, Any]]) -> None:
         console.print(per_template)
 
 
-def _learned(pair: list[dict[str, Any]]) -> str:
+def _learned(pairs: Iterable[list[dict[str, Any]]]) -> str:
     """How many of the tasks trained on were learnt, by the lower bound of the tuned model's figure."""
     from flan.evaluate.report import compare
     from flan.evaluate.results import Results
 
     gains = []
-    for line in compare([parse(Results, one) for one in pair]).lines:
+    for line in (line for pair in pairs for line in compare([parse(Results, one) for one in pair]).lines):
         base, tuned = line.cells
         if base is None or tuned is None or tuned.verdict != "violated" or line.chance is None:
             continue
@@ -346,9 +345,9 @@ def _learned(pair: list[dict[str, Any]]) -> str:
         f"{points} points on {sum(gain >= points / 100 for gain in gains)}" for points in (5, 15)
     )
     return (
-        f"Of {len(gains)} classification tasks trained on, the lower 95% bound lies above the best of chance,\n"
-        f"majority and base by at least {counts}. At this size, near chance is an honest result on the\n"
-        f"held-out cluster."
+        f"\nOf {len(gains)} classification tasks trained on, the lower 95% bound lies above the best of chance,\n"
+        f"majority and base by at least {counts}. On the held-out cluster,\n"
+        f"near chance is an honest result at this size."
     )
 
 
@@ -398,20 +397,16 @@ def _submit(client: Client, spec: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
-def _finished(client: Client, spec: dict[str, Any], what: str) -> dict[str, Any]:
-    job = _submit(client, spec)
-    _until_succeeded(client, job)
-    console.print(f"  {what} finished")
-    return job
-
-
-def _until_succeeded(client: Client, job: dict[str, Any]) -> None:
+def _until_succeeded(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+    """The job as it ended."""
     state = watch(client.follow(job["id"]))
+    ended: dict[str, Any] = client.get(f"/jobs/{job['id']}")
     if state != "succeeded":
-        failure = client.get(f"/jobs/{job['id']}")["error"] or {}
+        failure = ended["error"] or {}
         raise DemoFailed(
             f"{job['kind']} job {job['id']} {state}: {failure.get('message', '')}", hint=failure.get("hint")
         )
+    return ended
 
 
 def _settings_table(spec: dict[str, Any]) -> Table:

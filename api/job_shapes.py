@@ -32,6 +32,15 @@ class QueueShape(BaseModel):
     """The most that any node could give to it now."""
 
 
+class MadeModelShape(BaseModel):
+    """A model that a job made."""
+
+    id: str
+    """name@version"""
+    role: Literal["tuned", "base"]
+    digest: str
+
+
 class JobShape(BaseModel):
     """A job: what was asked, and how far it is."""
 
@@ -50,6 +59,8 @@ class JobShape(BaseModel):
     progress: dict[str, Any] | None
     checkpoint_step: int | None
     """Step of the newest checkpoint it could be resumed from."""
+    models: list[MadeModelShape]
+    """What it made. Bytes that were known under the name keep the version they had."""
     error: FailureShape | None
     queue: QueueShape | None = None
     num_events: int
@@ -72,6 +83,12 @@ class JobShape(BaseModel):
             not_before=seconds(job.not_before),
             progress=job.progress,
             checkpoint_step=job.checkpoint_step,
+            models=[
+                MadeModelShape(
+                    id=f"{made['name']}@{made['version']}", role=made["role"], digest=made["digest"]
+                )
+                for made in job.models
+            ],
             error=FailureShape.model_validate(job.error) if job.error else None,
             queue=_queue(job, nodes) if job.state == "queued" else None,
             num_events=job.event_seq,

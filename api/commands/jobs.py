@@ -91,6 +91,7 @@ def show(context: typer.Context, job_id: JobId, output: Output = "text", server:
         "created": when(job["created_at"]),
         "started": when(job["started_at"]),
         "finished": when(job["finished_at"]),
+        "models": ", ".join(f"{model['id']} ({model['role']})" for model in job["models"]) or "none",
     }
     show_table(("", ""), facts.items())
     if job["error"]:

@@ -89,7 +89,8 @@ class Machine:
     def models(self, job_id: str) -> dict[str, ModelVersion]:
         """Role → the model that a job made."""
         with self.sessions.begin() as session:
-            return {model.role: model for model in models.made_by(session, job_id)}
+            made = jobs.get(session, job_id).models
+            return {each["role"]: models.find(session, f"{each['name']}@{each['version']}") for each in made}
 
     def until(self, look: Callable[[], T], what: str = "") -> T:
         """The first true value that `look` gives. Fails, with the worker's log, when none comes."""

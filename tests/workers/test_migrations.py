@@ -1,13 +1,19 @@
 """The tables in the database are those of the code."""
 
+from pathlib import Path
+
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
 from api.catalog.tables import Base
+from tests.workers.ledger_steps import spec
+from workers.ledger import jobs, journal
 from workers.ledger.session import UnknownRevision, check_revision, engine_of
 
 
@@ -24,6 +30,22 @@ def test_upgrade_may_run_twice(database_url: str, sessions: sessionmaker[Session
     migrations.upgrade(database_url)
 
     check_revision(engine_of(sessions))
+
+
+def test_jobs_of_before_know_their_models(database_url: str, sessions: sessionmaker[Session]) -> None:
+    """What a job made stood in its last event alone, before jobs had a column for it."""
+    with sessions.begin() as session:
+        job_id, idle = jobs.submit(session, spec()).id, jobs.submit(session, spec()).id
+        journal.record(session, jobs.get(session, job_id), "job.succeeded", {"models": [{"name": "m"}]})
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["database_url"] = database_url
+    command.downgrade(config, "0002")
+
+    migrations.upgrade(database_url)
+
+    with sessions.begin() as session:
+        assert [jobs.get(session, each).models for each in (job_id, idle)] == [[{"name": "m"}], []]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,21 @@ def test_versions_count_up_and_same_bytes_are_the_same_version(sessions: Session
         assert [v.name for v in models.page(session, after="m")] == ["other"]
 
 
+def test_a_job_names_what_it_made_also_what_was_there(sessions: Sessions) -> None:
+    """The second job to write the same bytes made the first one's version."""
+    registered(sessions, model("older", digest="b"))
+    said = []
+    for _ in range(2):
+        job_id = queued(sessions)
+        lease = claimed(sessions)
+        with sessions.begin() as session:
+            leases.end(session, lease, Ending("done", models=(model(digest="a"),)), retry_base_s=1)
+        with sessions.begin() as session:
+            said.append(jobs.get(session, job_id).models)
+
+    assert said == [[{"name": "m", "version": 1, "role": "tuned", "digest": "a" * 64}]] * 2
+
+
 @pytest.mark.parametrize("reference", ["none", "m@9", "m@nowhere", ""])
 def test_unknown_reference_is_not_found(sessions: Sessions, reference: str) -> None:
     """No guess: a reference means one version or none."""

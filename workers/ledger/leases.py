@@ -265,7 +265,7 @@ def _leave(
         data["error"] = {key: shown[key] for key in ("code", "blame", "message", "hint")}
     if models:
         made = [register(session, model, job_id=job.id) for model in models]
-        data["models"] = [
+        job.models = data["models"] = [
             {"name": one.name, "version": one.version, "role": one.role, "digest": one.digest} for one in made
         ]
     record(session, job, f"job.{state}", data)

@@ -127,12 +127,6 @@ def versions(session: Session, name: str) -> Sequence[ModelVersion]:
     return found
 
 
-def made_by(session: Session, job_id: str) -> Sequence[ModelVersion]:
-    """The models that a job registered."""
-    wanted = select(ModelVersion).where(ModelVersion.job_id == job_id)
-    return session.scalars(wanted.order_by(ModelVersion.name, ModelVersion.version)).all()
-
-
 def aliases(session: Session, name: str) -> dict[str, int]:
     """Alias → version of a model."""
     wanted = select(ModelAlias.alias, ModelAlias.version).where(ModelAlias.model_name == name)

@@ -91,6 +91,8 @@ class Job(Base):
     error: Mapped[Json | None]
     """Why it failed, or why it is tried again: workers.ledger.leases.Failure."""
     results: Mapped[Json | None]
+    models: Mapped[list[Json]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """The models it made: name, version, role (tuned or base), digest."""
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]

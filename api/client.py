@@ -25,6 +25,9 @@ class Unreachable(FlanError):
     blame = "infra"
 
 
+KEY_HINT = "set FLAN_API_KEY, or FLAN_HOME to the folder whose file `key` holds one"
+
+
 class Refused(FlanError):
     """The server answered with a problem."""
 
@@ -32,9 +35,8 @@ class Refused(FlanError):
     blame = "user"
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(
-            str(problem.get("detail") or f"the server answered {status}"), hint=problem.get("hint")
-        )
+        hint = KEY_HINT if status == 401 else problem.get("hint")
+        super().__init__(str(problem.get("detail") or f"the server answered {status}"), hint=hint)
         self.status = status
         self.problems = list(problem.get("errors") or [])
         self.problem = dict(problem)

@@ -184,7 +184,8 @@ def test_the_key_is_found_in_flan_home(
     """Where `flan up` has put it."""
     monkeypatch.delenv("FLAN_API_KEY")
     monkeypatch.setenv("FLAN_HOME", str(tmp_path))
-    assert flan("jobs", "list")[0] == 3
+    status, _, said = flan("jobs", "list")
+    assert (status, "set FLAN_API_KEY" in said) == (3, True)
 
     (tmp_path / "key").write_text(make_key(sessions, ["jobs:read"]) + "\n")
     assert flan("jobs", "list")[0] == 0

@@ -1,174 +1,99 @@
 """`flan up`: one command, one key, nothing left behind."""
 
 import os
-import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-import httpx
-import psutil
 import pytest
 
+from tests.kit.platform import Platform, free_port
 from tests.serve.lively import wait_until
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may enter."""
+def platform() -> Iterator[Platform]:
+    """A platform that was never started, in a folder that PostgreSQL's own user may enter."""
     with tempfile.TemporaryDirectory(prefix="flan-up-", dir="/tmp") as folder:
         Path(folder).chmod(0o711)
-        yield Path(folder) / "home"
+        platform = Platform(Path(folder) / "home", {})
+        yield platform
+        platform.close()
 
 
-class Up(NamedTuple):
-    """A running `flan up`."""
-
-    process: subprocess.Popen[str]
-    said: list[str]
-    url: str
-    home: Path
-
-    @property
-    def key(self) -> str:
-        return (self.home / "key").read_text().strip()
-
-    def child(self, *words: str) -> psutil.Process:
-        """The one child whose command line holds `words`."""
-        (found,) = [
-            each for each in psutil.Process(self.process.pid).children() if set(words) <= set(each.cmdline())
-        ]
-        return found
-
-    def answers(self) -> bool:
-        """Whether the platform is ready."""
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+def said(platform: Platform) -> str:
+    """What `flan up` printed."""
+    return (platform.home / "up.log").read_text()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running(home: Path) -> Iterator[Up]:
-    """`flan up` on `home`, until it has said how to stop it; stopped at the end, with everything below it."""
-    port = _free_port()
-    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-    process = subprocess.Popen(
+def up_beside(platform: Platform, port: int) -> subprocess.CompletedProcess[str]:
+    """A second `flan up` on the same folder."""
+    return subprocess.run(
         [sys.executable, "-m", "api.cli", "up", "--port", str(port)],
-        env=environment | {"FLAN_HOME": str(home)},
-        stdout=subprocess.PIPE,
+        env=os.environ | {"FLAN_HOME": str(platform.home)},
+        capture_output=True,
         text=True,
     )
-    assert process.stdout is not None
-    try:
-        said = []
-        for line in process.stdout:
-            said.append(line.strip())
-            if line.startswith("to stop"):
-                break
-        yield Up(process, said, f"http://127.0.0.1:{port}", home)
-    finally:
-        process.terminate()
-        process.stdout.read()
-        process.wait(timeout=60)
-        process.stdout.close()
 
 
-def _alive_below(home: Path) -> list[list[str]]:
-    """Command lines of processes that work for `home`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(home) in process.environ().get("FLAN_HOME", "") or str(home) in " ".join(
-                process.cmdline()
-            ):
-                found.append(process.cmdline())
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return [command for command in found if command]
-
-
-def test_up_starts_everything_stops_everything_and_goes_on_where_it_was(home: Path) -> None:
+def test_up_starts_everything_stops_everything_and_goes_on_where_it_was(platform: Platform) -> None:
     """The key is printed once and kept for its owner alone; a second start finds what the first left."""
-    with running(home) as up:
-        assert any(up.key in line for line in up.said)
-        assert any(up.url in line for line in up.said)
-        assert stat.S_IMODE((home / "key").stat().st_mode) == 0o600
-        headers = {"Authorization": f"Bearer {up.key}"}
-        made = httpx.post(f"{up.url}/keys", json={"name": "a", "scopes": ["generate"]}, headers=headers)
-        assert made.status_code == 201
-        wait_until(lambda: len(httpx.get(f"{up.url}/nodes", headers=headers).json()["data"]) == 1)
-        second = subprocess.run(
-            [sys.executable, "-m", "api.cli", "up", "--port", str(_free_port())],
-            env=os.environ | {"FLAN_HOME": str(home)},
-            capture_output=True,
-            text=True,
-        )
-        assert second.returncode == 2
-        assert "already runs" in second.stderr
-        key = up.key
-    assert _alive_below(home) == []
+    platform.start()
+    key_file = platform.home / "key"
+    key = key_file.read_text().strip()
+    assert key in said(platform)
+    assert platform.url in said(platform)
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    platform.post("/keys", {"name": "a", "scopes": ["generate"]})
+    platform.until(lambda: len(platform.get("/nodes")["data"]) == 1, "the worker to report")
+    second = up_beside(platform, port=free_port())
+    assert (second.returncode, "already runs" in second.stderr) == (2, True)
+    assert platform.stop() == 0
+    assert platform.left() == []
 
-    with running(home) as up:
-        assert up.key == key
-        assert not any(line.startswith("your key") for line in up.said)
-        names = [each["name"] for each in httpx.get(f"{up.url}/keys", headers=headers).json()["data"]]
-        assert sorted(names) == ["a", "first"]
-    assert up.process.returncode == 0
-    assert _alive_below(home) == []
+    platform.start()
+    assert key_file.read_text().strip() == key
+    assert "your key" not in said(platform)
+    assert sorted(each["name"] for each in platform.get("/keys")["data"]) == ["a", "first"]
+    assert platform.stop() == 0
+    assert platform.left() == []
 
 
 @pytest.mark.slow
-def test_what_dies_is_started_again(home: Path) -> None:
+def test_what_dies_is_started_again(platform: Platform) -> None:
     """API, Redis, PostgreSQL and worker, one after the other."""
-    with running(home) as up:
-        for words in (["api"], ["workers.embedded", "redis"], ["workers.embedded", "postgres"], ["workers"]):
-            before = up.child(*words)
-            before.kill()
-            wait_until(lambda words=words, before=before: _is_another(up, words, before), 60)  # type: ignore[misc]
-            wait_until(up.answers, 60)
-    assert _alive_below(home) == []
+    platform.start()
+    for name in ("api", "redis", "postgres", "worker"):
+        before = platform.part(name)
+        platform.kill(name)
+        assert platform.part(name) != before
+        platform.until_ready()
+    assert platform.stop() == 0
+    assert platform.left() == []
 
 
-def _is_another(up: Up, words: list[str], before: psutil.Process) -> bool:
-    try:
-        return up.child(*words).pid != before.pid
-    except (ValueError, psutil.NoSuchProcess):
-        return False
-
-
-def test_when_up_itself_is_killed_nothing_stays(home: Path) -> None:
+def test_when_up_itself_is_killed_nothing_stays(platform: Platform) -> None:
     """The kernel ends the children; the next start needs no cleaning."""
-    with running(home) as up:
-        os.kill(up.process.pid, signal.SIGKILL)
-        wait_until(lambda: _alive_below(home) == [], 60)
-    with running(home) as up:
-        assert up.answers()
+    platform.start()
+    assert platform.up is not None
+    platform.up.kill()
+    platform.up.wait()
+    wait_until(lambda: platform.left() == [], 60)
+
+    platform.start()
+    platform.until_ready()
 
 
-def test_a_taken_port_is_said_before_anything_starts(home: Path) -> None:
+def test_a_taken_port_is_said_before_anything_starts(platform: Platform) -> None:
     """With the way out."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = subprocess.run(
-            [sys.executable, "-m", "api.cli", "up", "--port", str(taken.getsockname()[1])],
-            env=os.environ | {"FLAN_HOME": str(home)},
-            capture_output=True,
-            text=True,
-        )
+        ended = up_beside(platform, port=taken.getsockname()[1])
 
     assert ended.returncode == 2
     assert "choose another --port" in ended.stderr

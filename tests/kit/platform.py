@@ -39,9 +39,7 @@ class Platform:
     def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self.home = home
         self._settings = QUICK | dict(settings)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.up: subprocess.Popen[bytes] | None = None
         self._connections = ExitStack()
@@ -183,7 +181,8 @@ class Platform:
             try:
                 for child in psutil.Process(up.pid).children():
                     if child.cmdline()[1 : 1 + len(words)] == words:
-                        return child.children()[0] if name in SERVERS else child
+                        found = child.children()[0] if name in SERVERS else child
+                        return None if has_ended(found) else found
             except (psutil.NoSuchProcess, IndexError):
                 pass
             return None
@@ -212,6 +211,7 @@ class Platform:
         """End everything, and by force what does not end with the rest."""
         if self.up is not None and self.up.poll() is None:
             self.stop()
+        self._connections.close()
         for process in self.left():
             process.kill()
 
@@ -228,6 +228,13 @@ def running_platform(**settings: str) -> Iterator[Platform]:
     finally:
         platform.close()
         shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def has_ended(process: psutil.Process) -> bool:

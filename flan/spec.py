@@ -247,11 +247,6 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def spec_schema() -> dict[str, Any]:
-    """JSON Schema of a job spec."""
-    return _SPEC.json_schema()
-
-
 def _validated(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     # Through JSON, so that strict mode takes a list for a tuple but never "3" for 3 or true for 1.0.
     try:

@@ -169,28 +169,24 @@ def retry(context: typer.Context, job_id: JobId, output: Output = "text", server
 
 
 @app.command()
-def results(context: typer.Context, job_id: JobId, output: Output = "text", server: Server = None) -> None:
-    """What an evaluation measured."""
-    found = client_of(context, server).get(f"/jobs/{job_id}/results")["results"]
+def results(
+    context: typer.Context,
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="One, or several side by side.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+    output: Output = "text",
+    server: Server = None,
+) -> None:
+    """What evaluations measured: mean and spread over templates."""
+    from flan.evaluate.report import results_markdown, results_table
+
+    client = client_of(context, server)
+    found = [client.get(f"/jobs/{job_id}/results")["results"] for job_id in job_ids]
     if output == "json":
-        show_json(found)
-        return
-    show_table(
-        ("TASK", "CLUSTER", "METRIC", "N", "CHANCE", "MAJORITY", "MEAN", "SPREAD"),
-        [
-            (
-                task["task"],
-                task["cluster"],
-                task["metric"],
-                task["n"],
-                _percent(task["chance"]),
-                _percent(task["majority"]),
-                _percent(task["mean"]),
-                _percent(task["spread"]),
-            )
-            for task in found["tasks"]
-        ],
-    )
+        show_json(found if len(found) > 1 else found[0])
+    elif markdown:
+        console.print(results_markdown(found), end="", markup=False, soft_wrap=True)
+    else:
+        console.print(results_table(found))
 
 
 def _do(client: Client, job_id: str, verb: str, output: str) -> None:
@@ -240,10 +236,6 @@ def _step(job: dict[str, Any]) -> str:
     done = progress.get("step", progress.get("done"))
     total = progress.get("total_steps", progress.get("total"))
     return "" if done is None else f"{done}/{total}" if total else str(done)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _brief(data: dict[str, Any]) -> str:

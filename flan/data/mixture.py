@@ -138,14 +138,6 @@ def mixer_of(spec: TuneSpec, tasks: Mapping[str, Task], num_rows: Mapping[str, i
     return Mixer({name: num_rows[name] for name in tasks}, num_templates, spec.mixture, spec.seed)
 
 
-def draws_digest(mixer: Mixer, count: int = 10_000) -> str:
-    """sha256 of the first draws: equal for equal (mixture, seed), whatever the machine or version."""
-    digest = hashlib.sha256()
-    for number in range(count):
-        digest.update("{}\t{}\t{}\n".format(*mixer.draw(number)).encode())
-    return digest.hexdigest()
-
-
 def permutation(size: int, *key: str | int) -> Integers:
     """The numbers below `size` in an order decided by `key`."""
     words = np.random.Philox(key=int.from_bytes(_sha256(*key)[:16])).random_raw(size)

@@ -116,11 +116,6 @@ def open_rows(task: Task, split: str, places: Places) -> Rows:
     return _synthetic_rows(source, split)
 
 
-def rows_digest(task: Task, split: str, places: Places) -> str:
-    """Digest of the rows of one split; raises as open_rows does."""
-    return open_rows(task, split, places).digest
-
-
 def unreadable(origin: str, fault: Fault) -> UnreadableRow:
     """`fault` as an error that names the file, the line and the column."""
     column = f", column {fault.column}" if fault.column else ""

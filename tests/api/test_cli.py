@@ -122,6 +122,8 @@ def test_logs_events_and_results_are_shown(flan: Flan, world: World) -> None:
     assert "checkpoint.published" in flan("jobs", "events", world.tuned)[1]
     assert "61.0" in flan("jobs", "results", world.evaluated)[1]
     assert json.loads(flan("jobs", "results", world.evaluated, "-o", "json")[1])["model"] == "movies"
+    assert len(json.loads(flan("jobs", "results", *2 * [world.evaluated], "-o", "json")[1])) == 2
+    assert "| rule_pairs |" in flan("jobs", "results", world.evaluated, "--markdown")[1]
 
 
 def test_template_sets_datasets_models_and_keys(flan: Flan, world: World, tmp_path: Path) -> None:

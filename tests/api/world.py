@@ -26,15 +26,17 @@ from workers.ledger.models import NewModel
 NODE = "node-a"
 DIGEST = "5f2c" * 16
 RESULTS = {
-    "model": "movies",
-    "verdicts": {"rule_pairs": "proven"},
+    "format": 1, "model": "movies", "model_digest": "3" * 64, "verdicts": {"rule_pairs": "proven"},
+    "lineage": {"base": "preset:nano", "tasks_seen": ["shop_reviews"], "clusters_seen": ["sentiment"]},
     "tasks": [
         {
-            "task": "rule_pairs", "cluster": "entailment", "metric": "accuracy", "split": "validation",
-            "n": 200, "chance": 0.5, "majority": 0.52, "templates": [{"index": 0, "metric_value": 0.61, "n": 200}],
+            "task": "rule_pairs", "cluster": "entailment", "metric": "accuracy", "scoring": "rank",
+            "split": "validation", "n": 200, "asked": "4" * 64, "num_rows": 200, "chance": 0.5, "majority": 0.52,
+            "templates": [{"index": 0, "metric_value": 0.61, "n": 200, "metrics": {"accuracy": 0.61}}],
             "mean": 0.61, "spread": 0.0, "interval": [0.54, 0.68],
         }
     ],
+    "spec_digest": "5" * 64, "contract_digest": "6" * 64, "seed": 0, "options_in_prompt": True,
 }  # fmt: skip
 SHOP_MOOD = {
     "name": "shop-mood",

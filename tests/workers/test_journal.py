@@ -39,7 +39,7 @@ def test_lines_that_come_twice_are_entered_once(sessions: Sessions) -> None:
         entered = journal.events_after(session, job_id)
         assert [(e.seq, e.line) for e in entered] == [(1, None), (2, None), (3, 1), (4, 2), (5, 3), (6, 4)]
         assert [e.seq for e in journal.events_after(session, job_id, 4, limit=1)] == [5]
-        assert journal.last_seq(session, job_id) == 6
+        assert jobs.get(session, job_id).event_seq == 6
 
 
 def test_missing_line_is_refused(sessions: Sessions) -> None:
@@ -115,7 +115,7 @@ def test_event_that_makes_no_sense_is_named(sessions: Sessions, bad: Event) -> N
     with pytest.raises(BadEvent, match=bad.type):
         append(sessions, lease, bad)
     with sessions.begin() as session:
-        assert journal.last_seq(session, job_id) == 2
+        assert jobs.get(session, job_id).event_seq == 2
         assert session.query(Checkpoint).count() == 0
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import psycopg
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -129,11 +129,6 @@ def models_written(session: Session, job_id: str) -> dict[str, Event]:
     """Role → the last `model.written` of a job, whichever attempt wrote it."""
     wanted = select(Event).where(Event.job_id == job_id, Event.type == "model.written")
     return {event.data["role"]: event for event in session.scalars(wanted.order_by(Event.seq))}
-
-
-def last_seq(session: Session, job_id: str) -> int:
-    """Number of the newest event of a job; 0 where there is no such job."""
-    return session.scalar(select(func.coalesce(func.max(Job.event_seq), 0)).where(Job.id == job_id)) or 0
 
 
 class Listener:

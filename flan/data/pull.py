@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from flan.tasks.task import HubSource, Task
 
 MAX_ROWS = 100_000
 """Of a larger split a seeded sample is written: a mixture uses 30,000 rows of a task at most."""
-_CARVED = re.compile(r"train_from_(?P<origin>.+)")
-_CARVED_SHARE = 2 / 3
 
 
 class NotOnHub(FlanError):
@@ -27,10 +24,9 @@ class NotOnHub(FlanError):
 
 
 def pull(task: Task, data: Path) -> Path:
-    """Write the split files of `task` and meta.json below `data`/hub; the folder that holds them.
+    """Write the hub's splits that `task` takes rows from, and meta.json, below `data`/hub; their folder.
 
-    A file `train_from_validation` holds two thirds of the hub's validation rows, chosen by a fixed seed, and
-    `validation` then holds the others. Raises NotOnHub, MissingSplit.
+    Raises NotOnHub, MissingSplit.
     """
     source = task.source
     if not isinstance(source, HubSource):
@@ -38,8 +34,8 @@ def pull(task: Task, data: Path) -> Path:
     splits = _fetch(source)
     folder = data / "hub" / (source.folder or task.name)
     folder.mkdir(parents=True, exist_ok=True)
-    files = sorted(set(source.splits.values()))
-    rows = {name: _rows_of(name, files, splits, task.name) for name in files}
+    names = sorted({source.part(split).split for split in source.splits})
+    rows = {name: _rows_of(name, splits, task.name) for name in names}
     for name, (dataset, chosen) in rows.items():
         _write(folder / f"{name}.jsonl.gz", (dataset[int(index)] for index in chosen))
     first = next(iter(rows.values()))[0]
@@ -72,19 +68,11 @@ def _fetch(source: HubSource) -> Mapping[str, Any]:
     return splits
 
 
-def _rows_of(name: str, files: list[str], splits: Mapping[str, Any], task: str) -> tuple[Any, Any]:
-    """The hub split behind a split file, and which of its rows the file holds."""
-    carved = _CARVED.fullmatch(name)
-    origin = carved["origin"] if carved and name not in splits else name
-    if origin not in splits:
-        raise MissingSplit(f"the hub has no split {origin!r} for {task}", hint=f"it has {sorted(splits)}")
-    size = len(splits[origin])
-    chosen = sample(size, size, task, origin)
-    if origin != name or f"train_from_{name}" in files:
-        taken = set(sample(size, round(size * _CARVED_SHARE), "carve", task, origin).tolist())
-        is_train = origin != name
-        chosen = chosen[[(int(index) in taken) == is_train for index in chosen]]
-    return splits[origin], chosen[sample(len(chosen), MAX_ROWS, "pull", task, name)]
+def _rows_of(name: str, splits: Mapping[str, Any], task: str) -> tuple[Any, Any]:
+    """A hub split, and which of its rows are kept."""
+    if name not in splits:
+        raise MissingSplit(f"the hub has no split {name!r} for {task}", hint=f"it has {sorted(splits)}")
+    return splits[name], sample(len(splits[name]), MAX_ROWS, "pull", task, name)
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

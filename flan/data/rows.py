@@ -1,7 +1,12 @@
 """Rows of a task, by number: from the hub layout, from an uploaded artifact, or made by a pure function.
 
     <data>/hub/<folder>/meta.json           columns, with the names of class labels
-    <data>/hub/<folder>/<file>.jsonl.gz     one JSON object a line; or <file>.jsonl
+    <data>/hub/<folder>/<split>.jsonl.gz    one JSON object a line; or <split>.jsonl
+
+A split of a task is a split of the hub or a part of one, written as a slice: `train[:-200]`, `train[-200:]`.
+Slices count in a fixed random order, because some files are sorted by label; the rows keep the file's order.
+Where the hub's training rows are not at hand, a file `train_from_<split>` holds rows of another split that
+stand in for them: good for a demonstration, never for a published figure.
 
 Whatever they come from, rows are kept as JSON lines in memory and parsed when asked for. Class labels come
 out as their names, never as numbers: mirrors of one dataset number them differently.
@@ -10,7 +15,6 @@ out as their names, never as numbers: mirrors of one dataset number them differe
 import gzip
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,14 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flan.data.formats import Fault, decode_row, encode_row, read_rows
+from flan.data.mixture import permutation
 from flan.errors import FlanError
 from flan.spec import canonical_json
 from flan.store import Store
 from flan.tasks.synthetic import generate
 from flan.tasks.task import DatasetSource, HubSource, SyntheticSource, Task
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LABELS = "ClassLabel"
+STAND_IN = "train_from_"
 
 
 class Places(NamedTuple):
@@ -66,7 +71,12 @@ class Rows:
     """Rows of one split, by number from 0. Raises UnreadableRow where a line is broken."""
 
     def __init__(
-        self, lines: bytes, origin: str, digest: str, columns: Mapping[str, Any] | None = None
+        self,
+        lines: bytes,
+        origin: str,
+        digest: str,
+        columns: Mapping[str, Any] | None = None,
+        part: slice | None = None,
     ) -> None:
         newlines = np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n"))
         starts = np.concatenate([[0], newlines + 1])
@@ -74,6 +84,10 @@ class Rows:
         is_blank = np.array([not lines[a:b].strip() for a, b in zip(starts, ends, strict=True)], dtype=bool)
         self._lines = lines
         self._numbers = np.flatnonzero(~is_blank)
+        if part is not None:
+            # Nothing but the number of rows decides, so that the parts of a split never overlap.
+            order = permutation(len(self._numbers), "split")
+            self._numbers = self._numbers[np.sort(order[part])]
         self._starts, self._ends = starts[self._numbers], ends[self._numbers]
         self._columns = _with_labels(columns or {})
         self.origin = origin
@@ -125,26 +139,31 @@ def unreadable(origin: str, fault: Fault) -> UnreadableRow:
 
 
 def _hub_rows(task: str, source: HubSource, split: str, places: Places) -> Rows:
-    name = source.splits[split]
-    if not _FILE_NAME.fullmatch(name):
-        # Task documents come from anyone: a split file must not lead out of its folder.
-        raise MissingSplit(f"{name!r} is not the name of a split file", task=task, split=split)
+    part = source.part(split)
     hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task}"
     if places.data is None:
         raise MissingRows(f"no rows for {task}: no data folder is set", hint=hint, task=task)
     folder = places.data / "hub" / (source.folder or task)
-    path = next((path for path in _split_files(folder, name) if path.is_file()), None)
+    meta = json.loads((folder / "meta.json").read_text()) if (folder / "meta.json").is_file() else {}
+    path = _split_file(folder, part.split, meta)
     if path is None:
-        raise MissingRows(f"no rows for {task}: no {name}.jsonl.gz in {folder}", hint=hint, task=task)
-    meta = folder / "meta.json"
-    columns = json.loads(meta.read_text()).get("columns", {}) if meta.is_file() else {}
+        raise MissingRows(f"no rows for {task}: no {part.split}.jsonl.gz in {folder}", hint=hint, task=task)
+    columns = meta.get("columns", {})
     lines = _read_lines(path)
-    digest = hashlib.sha256(canonical_json(_with_labels(columns)).encode() + b"\n" + lines).hexdigest()
-    return Rows(lines, str(path), digest, columns)
+    decides = [canonical_json(_with_labels(columns)), *([str(part.which)] if part.which else [])]
+    digest = hashlib.sha256("\n".join(decides).encode() + b"\n" + lines).hexdigest()
+    origin = f"{path} ({source.splits[split]})" if part.which else str(path)
+    return Rows(lines, origin, digest, columns, part.which)
 
 
-def _split_files(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.jsonl.gz", folder / f"{name}.jsonl"
+def _split_file(folder: Path, name: str, meta: Mapping[str, Any]) -> Path | None:
+    """The file of the hub split `name`; mirrors may call theirs otherwise, and say so in meta.json."""
+    names = [file for file, split in meta.get("hub_split_names", {}).items() if split == name]
+    names = [file for file in names if not file.startswith(STAND_IN)] + [name]
+    if name.startswith("train"):
+        names += sorted(path.name.partition(".")[0] for path in folder.glob(f"{STAND_IN}*.jsonl*"))
+    files = (folder / f"{each}{ending}" for each in names for ending in (".jsonl.gz", ".jsonl"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _read_lines(path: Path) -> bytes:

@@ -49,7 +49,7 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     """The fields, choices and answer of a raw row. Raises RowError naming column and value."""
     if task.prepare is not None:
         row = _prepared(task.prepare, row)
-    fields = {name: _text(_column(row, path), path) for name, path in task.fields.items()}
+    fields = {name: _text(_column(row, path), path) for name, path in task.fields.items()} | task.constants
     choices = task.answer.choices or _row_choices(task.answer, row)
     answer = _answer(task.answer, row, choices)
     if choices and answer not in choices:

@@ -6,7 +6,7 @@ form. Tasks are data: loading one runs no code of its author.
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -22,6 +22,22 @@ ColumnPath = Annotated[str, Field(min_length=1, max_length=256)]
 Collection = Literal["flan", "synthetic"]
 
 
+_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[(-?\d{1,9})?:(-?\d{1,9})?\])?$"
+# The same in C, several times as fast, where libyaml was there when PyYAML was built.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Part(NamedTuple):
+    """A split of the hub, or some of its rows by their places in a fixed random order."""
+
+    split: str
+    which: slice | None
+
+    def count(self, num_rows: int) -> int:
+        """How many rows it has when the split has `num_rows`."""
+        return num_rows if self.which is None else len(range(num_rows)[self.which])
+
+
 class HubSource(Document):
     """A dataset of the Hugging Face hub, kept on this machine in hub layout."""
 
@@ -31,8 +47,20 @@ class HubSource(Document):
     revision: str | None = None
     folder: Name | None = None
     """Folder of the hub layout; None = the task's name."""
-    splits: dict[Name, str]
-    """Our split → split file of the folder, without ending."""
+    splits: dict[Name, Annotated[str, Field(pattern=_PART)]]
+    """Our split → the hub's, or a part of it: `train[:-200]`. `test` is what figures are reported on; where
+    the hub's own test split has no labels that is its validation split, and `validation` is cut from train.
+    """
+    rows: dict[str, int] = {}
+    """Split of the hub → rows it was published with."""
+
+    def part(self, split: str) -> Part:
+        """What `split` is made of."""
+        name, _, ends = self.splits[split].removesuffix("]").partition("[")
+        if not ends:
+            return Part(name, None)
+        start, stop = (int(end) if end else None for end in ends.split(":"))
+        return Part(name, slice(start, stop))
 
 
 class DatasetSource(Document):
@@ -101,6 +129,8 @@ class Task(Document):
     prepare: Name | None = None
     """A named function of flan/tasks/prepare.py, from raw row to row, where columns do not suffice."""
     fields: dict[FieldName, ColumnPath] = Field(min_length=1, max_length=64)
+    constants: dict[FieldName, str] = Field(default={}, max_length=64)
+    """Fields that hold the same text in every row: the languages of a translation."""
     long_field: FieldName | None = None
     """The field that is cut when an input is too long; None = the longest in the prompt."""
     answer: Answer
@@ -110,8 +140,8 @@ class Task(Document):
 
     @model_validator(mode="after")
     def _templates_fit(self) -> Self:
-        known = set(self.fields) | {OPTIONS_SLOT, ANSWER_SLOT}
-        reserved = set(self.fields) & {OPTIONS_SLOT, ANSWER_SLOT}
+        known = set(self.fields) | set(self.constants) | {OPTIONS_SLOT, ANSWER_SLOT}
+        reserved = (set(self.fields) | set(self.constants)) & {OPTIONS_SLOT, ANSWER_SLOT}
         if reserved:
             raise ValueError(
                 f"a field cannot be called {sorted(reserved)[0]!r}: that slot is filled from the answer"
@@ -120,10 +150,13 @@ class Task(Document):
             missing = sorted((slots(template.input) | slots(template.target)) - known)
             if missing:
                 raise ValueError(
-                    f"templates/{i} asks for {{{missing[0]}}}; the task has {sorted(self.fields)}"
+                    f"templates/{i} asks for {{{missing[0]}}}; the task has "
+                    f"{sorted({*self.fields, *self.constants})}"
                 )
             if OPTIONS_SLOT in slots(template.input) and not self.answer.has_choices:
                 raise ValueError(f"templates/{i} shows options, but the answer has no choices")
+        if twice := sorted(set(self.fields) & set(self.constants)):
+            raise ValueError(f"{twice[0]!r} is both a field and a constant")
         if self.prepare is not None and self.prepare not in PREPARATIONS:
             raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
         if self.long_field is not None and self.long_field not in self.fields:
@@ -146,7 +179,7 @@ class Task(Document):
 def parse_yaml(text: str) -> Any:
     """The value of a YAML or JSON text. Raises InvalidDocument with line and column."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
@@ -162,9 +195,16 @@ def load_task(path: Path) -> Task:
 
 
 def load_collection(collection: Collection) -> dict[str, Task]:
-    """Every task of a collection that comes with the platform, by name, in name order."""
-    tasks = [load_task(path) for path in collection_folder(collection).glob("*/*.yaml")]
-    return {task.name: task for task in sorted(tasks, key=lambda task: task.name)}
+    """Every task of a collection that comes with the platform, by name, in name order.
+
+    In its files `templates` may name another task: the two share its list, as the variants of a dataset do.
+    """
+    found = [parse_yaml(path.read_text()) for path in collection_folder(collection).glob("*/*.yaml")]
+    documents = {document["name"]: document for document in found}
+    for document in found:
+        if isinstance(document["templates"], str):
+            document["templates"] = documents[document["templates"]]["templates"]
+    return {name: parse(Task, documents[name]) for name in sorted(documents)}
 
 
 def collection_folder(collection: Collection) -> Path:

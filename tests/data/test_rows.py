@@ -2,14 +2,17 @@
 
 import gzip
 import json
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, UnreadableRow, open_rows
-from flan.errors import StoreCorrupt
+from flan.errors import InvalidDocument, StoreCorrupt
 from flan.store import Store
 from tests.kit.tasks import make_rows, make_task, write_hub
 
@@ -106,10 +109,75 @@ def test_split_file_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     """A task document from anyone cannot name a file elsewhere on the machine."""
     (tmp_path / "secret.jsonl").write_text('{"text": "s", "label": "pos"}\n')
     write_hub(tmp_path, "mood", {})
-    task = make_task(source={"kind": "hub", "id": "x", "splits": {"train": "../../secret"}})
 
-    with pytest.raises(MissingSplit, match="not the name of a split file"):
-        open_rows(task, "train", Places(tmp_path, None))
+    with pytest.raises(InvalidDocument, match="splits/train"):
+        split_of(tmp_path, "../../secret")
+
+
+@pytest.mark.parametrize(
+    "part", ["train[", "train[:x]", "train[1:2:3]", "train[0]", "train]", "", "train[:] "]
+)
+def test_a_part_is_a_slice_with_two_ends(part: str) -> None:
+    """Anything else is refused where the document is read."""
+    with pytest.raises(InvalidDocument, match="splits/train"):
+        make_task(source={"kind": "hub", "id": "x", "splits": {"train": part}})
+
+
+def split_of(folder: Path, part: str, **source: object) -> Rows:
+    task = make_task(source={"kind": "hub", "id": "x", "splits": {"train": part}} | source)
+    return open_rows(task, "train", Places(folder, None))
+
+
+@given(size=st.integers(1, 60), held=st.integers(1, 59))
+def test_parts_share_the_rows_out(size: int, held: int) -> None:
+    """Every row in one of them, in the file's order, `held` in the second, whatever the size."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_hub(Path(folder), "mood", {"train": ({"text": str(i)} for i in range(size))})
+        if size <= held:
+            with pytest.raises(EmptyDataset, match=r"train\[:-"):
+                split_of(Path(folder), f"train[:-{held}]")
+            return
+        first, second = split_of(Path(folder), f"train[:-{held}]"), split_of(Path(folder), f"train[-{held}:]")
+        a, b = ([int(row["text"]) for row in rows] for rows in (first, second))
+
+    assert len(b) == held
+    assert sorted(a + b) == list(range(size))
+    assert (a, b) == (sorted(a), sorted(b))
+    assert first.digest != second.digest
+
+
+def test_a_part_is_a_mix_of_a_sorted_file(tmp_path: Path) -> None:
+    """Files sorted by label are common: the last 200 rows in the file's order would be of one kind."""
+    write_hub(tmp_path, "mood", {"train": ({"label": i // 500} for i in range(1_000))})
+
+    labels = [row["label"] for row in split_of(tmp_path, "train[-200:]")]
+
+    assert 70 < sum(labels) < 130
+
+
+def test_a_mirror_may_name_its_files_otherwise(tmp_path: Path) -> None:
+    """meta.json says which split of the hub a file holds."""
+    folder = write_hub(tmp_path, "mood", {"train": make_rows(3), "test": make_rows(2)})
+    meta = json.loads((folder / "meta.json").read_text()) if (folder / "meta.json").is_file() else {}
+    names = {"train": "train_r3", "test": "test_r3"}
+    (folder / "meta.json").write_text(json.dumps(meta | {"hub_split_names": names}))
+
+    assert (len(split_of(tmp_path, "train_r3")), len(split_of(tmp_path, "test_r3"))) == (3, 2)
+
+
+def test_training_rows_that_are_not_at_hand_are_stood_in_for(tmp_path: Path) -> None:
+    """By a file carved from another split; the true file wins as soon as it is there, and no other split is."""
+    folder = write_hub(tmp_path, "mood", {"train_from_validation": make_rows(5), "validation": make_rows(2)})
+    names = {"train_from_validation": "validation", "validation": "validation"}
+    (folder / "meta.json").write_text(json.dumps({"hub_split_names": names}))
+
+    assert len(split_of(tmp_path, "train[:-1]")) == 4
+    assert len(split_of(tmp_path, "validation")) == 2
+    with pytest.raises(MissingRows):
+        split_of(tmp_path, "test")
+
+    write_hub(tmp_path, "mood", {"train": make_rows(7)})
+    assert len(split_of(tmp_path, "train")) == 7
 
 
 def test_broken_line_is_named_with_line_and_column() -> None:

@@ -1,0 +1,1 @@
+"""Other projects' task formats → our documents."""

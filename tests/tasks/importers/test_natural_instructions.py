@@ -398,7 +398,7 @@ _ANY_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_charact
 
 @given(definition=_ANY_TEXT.filter(str.strip), shown=_ANY_TEXT, text=_ANY_TEXT)
 @example(definition="Use {input} and {{answer}}", shown="{options_}", text="OPTIONS:\n- {a}\n- b")
-@example(definition="}{", shown="{input}\nOutput: ", text="{input}\nOutput: ")
+@example(definition="}{", shown="{input}\nOutput: in", text="{input}\nOutput: ")
 def test_any_text_stands_in_the_prompt_as_it_was_written(definition: str, shown: str, text: str) -> None:
     """Braces, OPTIONS blocks and line ends are text; only outer white space and a full stop change."""
     exemplars = [{"input": shown, "output": shown, "explanation": shown}]

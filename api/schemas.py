@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from api.auth import Scope
 from api.catalog.tables import ApiKey, DatasetRow, TemplateSetRow
 from flan.card import ModelCard
-from flan.spec import Document, Reference
+from flan.spec import Document, OptionsPolicy, Reference
 from flan.tasks.task import Collection, Task
 from workers.ledger.models import card_of
 from workers.ledger.nodes import NodeStatus
@@ -137,7 +137,10 @@ class RenderRequest(Document):
         default=(0,), min_length=1, max_length=100
     )
     """Rows of the split, where none are given."""
-    options_in_prompt: bool = True
+    options: OptionsPolicy = "flan2021"
+    """How answer choices are shown."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of layouts that are drawn: an evaluation with this seed shows the same."""
 
 
 class RenderedShape(BaseModel):

@@ -10,8 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 from rich.progress import Progress, TaskID, TextColumn
@@ -78,14 +81,17 @@ def prepare(spec: Spec, out: Path, data: Path | None) -> Path:
 
 
 def watch(directory: Path) -> Outcome:
-    """Run the ranks of `directory` to their end, with a progress bar. Ctrl-C lets them write a checkpoint.
+    """Run the ranks of `directory` to their end, with a progress bar. Ctrl-C lets them write a checkpoint;
+    a second one ends them at once.
 
     Raises RunFailed with what the ranks said, and the end of their log.
     """
     ranks = start_ranks(directory)
     try:
         with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
-            _follow(directory, ranks, progress)
+            bar = progress.add_task("prepare", total=None, note="")
+            with _pausing(directory, lambda: progress.update(bar, note="stopping: writing a checkpoint")):
+                _follow(directory, ranks, progress, bar)
     finally:
         if ranks.poll() is None:
             os.killpg(ranks.pid, signal.SIGKILL)
@@ -131,17 +137,33 @@ def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _follow(directory: Path, ranks: subprocess.Popen[bytes], progress: Progress) -> None:
-    bar = progress.add_task("prepare", total=None, note="")
+@contextmanager
+def _pausing(directory: Path, say: Callable[[], None]) -> Iterator[None]:
+    """Within it the first Ctrl-C is a wish to pause. One that is ignored (nohup, a shell's `&`) stays so."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def wish(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        rundir.write_wish(directory, "pause")
+        say()
+
+    signal.signal(signal.SIGINT, wish)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(directory: Path, ranks: subprocess.Popen[bytes], progress: Progress, bar: TaskID) -> None:
     seen, is_over = 0, False
     while not is_over:
         try:
             is_over = ranks.wait(timeout=0.3) is not None
         except subprocess.TimeoutExpired:
             is_over = False
-        except KeyboardInterrupt:
-            rundir.write_wish(directory, "pause")
-            progress.update(bar, note="stopping: writing a checkpoint")
         for event in rundir.read_events(directory / rundir.EVENTS, after=seen):
             seen = event.line
             _show(progress, bar, event)

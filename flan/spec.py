@@ -51,6 +51,10 @@ class Resources(Document):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+OptionsPolicy = Literal["flan2021", "flan2022", "none"]
+"""How answer choices are shown: in FLAN's one layout, in one drawn for each example, or not at all."""
+
+
 class HoldOut(Document):
     """What training must not see. `adjacent`: whether the taxonomy's neighbours go too (the paper's rule)."""
 
@@ -73,6 +77,8 @@ class Mixture(Document):
     temperature: float = Field(default=1.0, gt=0)
     templates_per_task: int = Field(default=10, ge=1)
     include_inverted: bool = True
+    options: OptionsPolicy = "flan2021"
+    """How answer choices are shown: one layout, one drawn for each example, or not at all."""
     missing: Literal["fail", "drop"] = "fail"
     """What to do about a task whose rows are not on this machine."""
 
@@ -193,7 +199,8 @@ class EvaluateSpec(JobSpec):
     templates_per_task: int = Field(default=10, ge=1)
     scoring: Literal["auto", "rank", "generate"] = "auto"
     """auto: tasks with answer choices by rank classification, others by greedy generation."""
-    options_in_prompt: bool = True
+    options: OptionsPolicy = "flan2021"
+    """How answer choices are shown; none: only the text before them says what is asked."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     batch_tokens: int = Field(default=4_096, ge=8)
     """Token slots of one forward pass. No effect on the result but rounding."""

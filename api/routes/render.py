@@ -12,6 +12,7 @@ from api.deps import Here
 from api.openapi import takes
 from api.schemas import RenderedShape, RenderingShape, RenderRequest
 from flan.errors import FlanError
+from flan.tasks.options import layout_of
 from flan.tasks.render import instance, render
 
 router = APIRouter(tags=["Template sets"])
@@ -44,9 +45,10 @@ def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequ
     data = []
     for number, row in enumerate(sample):
         found = instance(task, row)
+        number_shown = number if wanted.rows else wanted.indices[number]
+        layout = layout_of(wanted.options, len(found.choices), wanted.seed, task.name, number_shown)
         for i in chosen:
-            shown = render(found, task.templates[i], options_in_prompt=wanted.options_in_prompt)
-            number_shown = number if wanted.rows else wanted.indices[number]
+            shown = render(found, task.templates[i], layout)
             role = task.templates[i].role
             data.append(RenderedShape(row=number_shown, template=i, role=role, **shown._asdict()))
     return RenderingShape(task=task.name, data=data)

@@ -17,6 +17,7 @@ from flan.data.rows import Rows, UnreadableRow
 from flan.data.tokens import InputTooLong, TargetTooLong, Tokens, fit
 from flan.errors import FlanError
 from flan.spec import Document, TuneSpec
+from flan.tasks.options import layout_of
 from flan.tasks.render import RowError, instance
 from flan.tasks.task import Task
 
@@ -184,7 +185,7 @@ class _Steps:
         try:
             was_cut, tokens = self._example(number)
         except tuple(_DROPS) as error:
-            counts[_DROPS[type(error)]] += 1
+            counts[next(reason for kind, reason in _DROPS.items() if isinstance(error, kind))] += 1
             self._dropped_in_a_row += 1
             if self._dropped_in_a_row >= MAX_DROPPED_IN_A_ROW:
                 raise
@@ -197,14 +198,17 @@ class _Steps:
     def _example(self, number: int) -> tuple[bool, Tokens]:
         draw = self._mixer.draw(number)
         task = self._tasks[draw.task]
+        row = instance(task, self._rows[draw.task][draw.row])
+        policy, seed = self._spec.mixture.options, self._spec.seed
         fitted = fit(
             task,
-            instance(task, self._rows[draw.task][draw.row]),
+            row,
             task.templates[self._templates[draw.task][draw.template]],
             self._tokenizer,
             self._contract,
             self._spec.input_length,
             target_length=self._spec.target_length,
+            layout=layout_of(policy, len(row.choices), seed, draw.task, draw.row, number),
         )
         return fitted.was_cut, fitted.tokens
 

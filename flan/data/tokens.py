@@ -15,6 +15,7 @@ import numpy.typing as npt
 from flan.card import Contract
 from flan.errors import FlanError
 from flan.spec import canonical_json
+from flan.tasks.options import FLAN_2021, Layout
 from flan.tasks.render import Instance, Rendered, longest_field, render
 from flan.tasks.task import Task
 from flan.tasks.template import Template
@@ -135,14 +136,14 @@ def fit(
     input_length: int,
     *,
     target_length: int | None = None,
-    options_in_prompt: bool = True,
+    layout: Layout | None = FLAN_2021,
 ) -> Fitted:
     """The example, its long field cut at the end where the input would exceed `input_length` tokens.
 
     Question, options and target stay whole: the target is that of the uncut row, even where it shows the
     field that was cut. Raises InputTooLong, and TargetTooLong where `target_length` is given.
     """
-    rendered = render(instance, template, options_in_prompt=options_in_prompt)
+    rendered = render(instance, template, layout)
     target_ids = encode_target(tokenizer, contract, rendered.target)
     if target_length is not None and len(target_ids) > target_length:
         raise TargetTooLong(
@@ -158,7 +159,7 @@ def fit(
     def cut_to(num_chars: int) -> tuple[Rendered, Ids]:
         assert field is not None
         shorter = instance.fields | {field: instance.fields[field][:num_chars]}
-        cut = render(instance._replace(fields=shorter), template, options_in_prompt=options_in_prompt)
+        cut = render(instance._replace(fields=shorter), template, layout)
         return rendered._replace(input=cut.input), encode_prompt(tokenizer, contract, cut.input)
 
     best = cut_to(0) if field is not None else (rendered, input_ids)

@@ -14,6 +14,7 @@ from flan.errors import FlanError
 from flan.model.load import Model
 from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec
+from flan.tasks.options import Layout, layout_of
 from flan.tasks.render import Instance, RowError, instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import Template
@@ -102,14 +103,15 @@ def _question(
     _, tokenizer, card = model
     chosen = task.templates[template]
     options = row.choices if scoring == "rank" else ()
+    # The same for every template and model, and for every answer of the row.
+    layout = layout_of(spec.options, len(row.choices), spec.seed, task.name, number)
     option_ids = tuple(
-        encode_target(tokenizer, card.contract, render(row._replace(answer=option), chosen).target)
+        encode_target(tokenizer, card.contract, render(row._replace(answer=option), chosen, layout).target)
         for option in options
     )
     fitted = fit(
-        task, row, chosen, tokenizer, card.contract, _input_length(spec, option_ids, model),
-        options_in_prompt=spec.options_in_prompt,
-    )  # fmt: skip
+        task, row, chosen, tokenizer, card.contract, _input_length(spec, option_ids, model), layout=layout
+    )
     return Question(
         template=template,
         row=number,
@@ -119,12 +121,12 @@ def _question(
         choices=row.choices,
         option_ids=option_ids,
         answers=row.references,
-        references=row.references if scoring == "rank" else _targets(row, chosen),
+        references=row.references if scoring == "rank" else _targets(row, chosen, layout),
     )
 
 
-def _targets(row: Instance, template: Template) -> tuple[str, ...]:
-    return tuple(render(row._replace(answer=answer), template).target for answer in row.references)
+def _targets(row: Instance, template: Template, layout: Layout | None) -> tuple[str, ...]:
+    return tuple(render(row._replace(answer=answer), template, layout).target for answer in row.references)
 
 
 def _input_length(spec: EvaluateSpec, option_ids: Sequence[Ids], model: Model) -> int:

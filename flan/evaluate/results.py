@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flan.card import Lineage
-from flan.spec import Document, Sha256
+from flan.spec import Document, OptionsPolicy, Sha256
 from flan.tasks.taxonomy import Verdict
 
 SCORING_VERSION = 1
@@ -76,4 +76,4 @@ class Results(Document):
     contract_digest: Sha256
     scoring_version: int = SCORING_VERSION
     seed: int
-    options_in_prompt: bool
+    options: OptionsPolicy

@@ -123,7 +123,7 @@ def _asked_digest(spec: EvaluateSpec, task: Task, rows: Rows) -> str:
         "rows": rows.digest,
         "numbers": rows_of(spec, task, len(rows)),
         "templates": templates_of(spec, task),
-        "options_in_prompt": spec.options_in_prompt,
+        "options": spec.options,
     }
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
 
@@ -162,7 +162,7 @@ def _results(
         spec_digest=spec.digest(),
         contract_digest=model.card.contract.digest(),
         seed=spec.seed,
-        options_in_prompt=spec.options_in_prompt,
+        options=spec.options,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flan.errors import FlanError
-from flan.tasks.options import write_options
+from flan.tasks.options import FLAN_2021, Layout, write_options
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.task import Answer, Task
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, fill, slots
@@ -61,17 +61,21 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     return Instance(fields, choices, answer, tuple(dict.fromkeys((answer, *more))))
 
 
-def render(instance: Instance, template: Template, *, options_in_prompt: bool = True) -> Rendered:
-    """`instance` through `template`. Without options in the prompt, their slot is left out and ends trimmed.
+def render(instance: Instance, template: Template, layout: Layout | None = FLAN_2021) -> Rendered:
+    """`instance` through `template`, its options laid out as `layout` says.
 
-    Source of the layout: released FLAN code; flan/tasks/options.py.
+    Without a layout their slot is left out and the ends are trimmed. Where the layout tells the choices apart
+    and the template shows them, the target names the answer by its mark.
     """
     values = instance.fields | {ANSWER_SLOT: instance.answer}
-    if options_in_prompt:
-        prompt = fill(template.input, values | {OPTIONS_SLOT: write_options(instance.choices)})
-    else:
+    answer = instance.answer
+    if layout is None:
         prompt = fill(template.input, values | {OPTIONS_SLOT: ""}).strip()
-    target = fill(template.target, values)
+    else:
+        prompt = fill(template.input, values | {OPTIONS_SLOT: write_options(instance.choices, layout)})
+        if layout.tells_apart and answer in instance.choices and OPTIONS_SLOT in slots(template.input):
+            answer = layout.name_of(instance.choices.index(answer))
+    target = fill(template.target, values | {ANSWER_SLOT: answer})
     return Rendered(prompt, target, instance.choices, instance.answer, instance.references)
 
 

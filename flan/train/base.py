@@ -18,6 +18,7 @@ from flan.model.load import Model, contract_of, load_model, make_card
 from flan.model.presets import from_preset, train_tokenizer
 from flan.spec import TuneSpec
 from flan.store import Store
+from flan.tasks.options import layout_of
 from flan.tasks.render import RowError, instance, render
 from flan.tasks.task import Task
 
@@ -77,7 +78,9 @@ def _texts(spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) 
         task = tasks[name]
         template = task.templates[usable_templates(task, spec.mixture)[choice]]
         try:
-            rendered = render(instance(task, rows[name][row]), template)
+            found = instance(task, rows[name][row])
+            layout = layout_of(spec.mixture.options, len(found.choices), spec.seed, name, row, number)
+            rendered = render(found, template, layout)
         except (RowError, UnreadableRow):
             continue  # the stream counts it when it is drawn there
         yield rendered.input

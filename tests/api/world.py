@@ -36,7 +36,7 @@ RESULTS = {
             "mean": 0.61, "spread": 0.0, "interval": [0.54, 0.68],
         }
     ],
-    "spec_digest": "5" * 64, "contract_digest": "6" * 64, "seed": 0, "options_in_prompt": True,
+    "spec_digest": "5" * 64, "contract_digest": "6" * 64, "seed": 0, "options": "flan2021",
 }  # fmt: skip
 SHOP_MOOD = {
     "name": "shop-mood",

@@ -14,6 +14,7 @@ from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong, make_contract
 from flan.spec import Mixture, TuneSpec, parse
 from flan.tasks.render import RowError, instance, render
+from flan.tasks.task import Task
 from tests.kit.models import tiny_tokenizer
 from tests.kit.tasks import make_rows, make_task, rows_in_memory
 
@@ -35,8 +36,9 @@ def open_stream(
     architecture: str = "decoder",
     spec: TuneSpec = SPEC,
     rows: dict[str, Rows] = ROWS,
+    tasks: dict[str, Task] = TASKS,
 ) -> Stream:
-    return Stream(spec, {n: TASKS[n] for n in rows}, rows, TOKENIZER, CONTRACTS[architecture], start)
+    return Stream(spec, {n: tasks[n] for n in rows}, rows, TOKENIZER, CONTRACTS[architecture], start)
 
 
 def same(a: StepBatch, b: StepBatch) -> bool:
@@ -126,6 +128,29 @@ def test_bad_rows_are_dropped_and_counted() -> None:
         counts = stream.counts()["mood"]
 
     assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=3)
+
+
+def test_an_answer_that_is_no_option_costs_its_row_alone() -> None:
+    """Whatever kind of fault a row has, it is counted as a bad row."""
+    task = make_task(answer={"column": "label", "choices": ["neg", "pos"]})
+    rows = {"mood": rows_in_memory([*make_rows(6), {"text": "x", "label": "maybe"}])}
+    with open_stream(rows=rows, tasks={"mood": task}) as stream:
+        for _ in range(5):
+            stream.next_step()
+        counts = stream.counts()["mood"]
+
+    assert counts.bad_row == pytest.approx(counts.drawn / 7, abs=3)
+    assert counts.bad_row > 0
+
+
+def test_drawn_layouts_follow_the_draw() -> None:
+    """Options are laid out anew for each example, and the same in every run of the spec."""
+    spec = SPEC.model_copy(update={"mixture": Mixture(options="flan2022")})
+    with open_stream(spec=spec) as one, open_stream(spec=spec) as other, open_stream() as plain:
+        for _ in range(3):
+            step = one.next_step()
+            assert same(step, other.next_step())
+            assert not same(step, plain.next_step())
 
 
 def test_stream_without_a_usable_draw_fails_with_the_reason() -> None:

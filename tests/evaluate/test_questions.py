@@ -13,6 +13,7 @@ from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task, load_collection
+from flan.tasks.template import OPTIONS_SLOT, slots
 from tests.kit.models import tiny_model
 
 MODEL = tiny_model("decoder")
@@ -110,9 +111,24 @@ def test_what_is_written_is_compared_with_targets() -> None:
 def test_options_can_be_left_out_of_the_prompt() -> None:
     """The same rows without their OPTIONS block."""
     rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
-    asked = ask_all(spec(options_in_prompt=False), task("shop_reviews"), rows)[0]
+    asked = ask_all(spec(options="none"), task("shop_reviews"), rows)[0]
 
     assert asked and not any("OPTIONS:" in question.prompt for question in asked)
+
+
+def test_drawn_layouts_are_the_same_for_every_template() -> None:
+    """A row shows its options in one layout; options that are called by a mark are scored by it."""
+    reviews = task("shop_reviews")
+    asked = ask_all(spec(options="flan2022"), reviews, open_rows(reviews, "validation", NOWHERE))[0]
+    again = ask_all(spec(options="flan2022"), reviews, open_rows(reviews, "validation", NOWHERE))[0]
+    shown = [q for q in asked if OPTIONS_SLOT in slots(reviews.templates[q.template].input)]
+
+    assert [q.prompt for q in asked] == [q.prompt for q in again]
+    for row in {q.row for q in shown}:
+        names = {tuple(MODEL.tokenizer.decode(ids) for ids in q.option_ids) for q in shown if q.row == row}
+        assert len(names) == 1
+    written = {MODEL.tokenizer.decode(ids[:-1]) for q in shown for ids in q.option_ids}
+    assert {"negative", "positive"} < written
 
 
 def test_a_prompt_that_cannot_fit_is_counted() -> None:

@@ -30,7 +30,7 @@ def results(model: str, verdict: str, *tasks: TaskResult) -> Results:
             "model": model, "model_digest": "d" * 64, "verdicts": {one.task: verdict for one in tasks},
             "lineage": {"base": "preset:nano", "tasks_seen": None, "clusters_seen": None},
             "tasks": [one.model_dump(mode="json") for one in tasks], "spec_digest": "e" * 64,
-            "contract_digest": "c" * 64, "seed": 0, "options_in_prompt": True,
+            "contract_digest": "c" * 64, "seed": 0, "options": "flan2021",
         },
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flan.tasks.options import Layout
 from flan.tasks.render import NotAnOption, RowError, instance, longest_field, render
 from flan.tasks.template import Template
 from tests.tasks.samples import review_task
@@ -32,12 +33,32 @@ def test_without_options_their_slot_is_gone_and_the_ends_are_trimmed() -> None:
     """The released code's rule: delete the slot, strip the prompt."""
     task = review_task()
 
-    rendered = render(
-        instance(task, {"text": " Fine.", "label": "positive"}), task.templates[0], options_in_prompt=False
-    )
+    rendered = render(instance(task, {"text": " Fine.", "label": "positive"}), task.templates[0], layout=None)
 
     assert rendered.input == "Fine. Good?"
     assert rendered.choices == ("negative", "positive")
+
+
+def test_a_layout_that_names_the_choices_gives_the_name_as_target() -> None:
+    """Flan 2022: the target is the mark before the right choice, wherever the order has put it."""
+    found = instance(review_task(), {"text": "Fine.", "label": "positive"})
+    layout = Layout("Pick one:", ("(A) ", "(B) "), ";", (1, 0))
+
+    rendered = render(found, Template(input="{review}\n{options_}", target="It is {answer}"), layout)
+
+    assert rendered.input == "Fine.\nPick one:\n(A) positive;\n(B) negative;"
+    assert rendered.target == "It is (A)"
+    assert rendered.answer == "positive"
+
+
+def test_a_template_that_shows_no_options_is_answered_in_words() -> None:
+    """A mark that the reader has not seen would mean nothing; neither does it to an inverted template."""
+    found = instance(review_task(), {"text": "Fine.", "label": "positive"})
+    layout = Layout(marks=("A. ", "B. "), order=(0, 1))
+
+    assert render(found, Template(input="{review} Good?"), layout).target == "positive"
+    inverted = Template(input="Write a {answer} review.", target="{review}", role="inverted")
+    assert render(found, inverted, layout).input == "Write a positive review."
 
 
 @given(st.text(), st.sampled_from(["negative", "positive"]))

@@ -20,6 +20,8 @@ FILES = sorted(collection_folder("flan").glob("*/*.yaml"))
 TASKS = load_collection("flan")
 OWN_WORDS = {"squad", "opinion_abstracts"}
 """Families whose tasks differ in what they ask: each has templates of its own."""
+LATER_CLUSTERS = {"chain_of_thought"}
+"""Clusters that FLAN 2021 did not have."""
 DROPPED = {"sentiment140": ("sentiment", 2)}
 """Column and value of rows that a task has no answer for."""
 LABELS = {
@@ -68,10 +70,10 @@ def test_a_task_lies_where_its_name_and_cluster_say(path: Path) -> None:
 
 
 def test_clusters_and_neighbours_are_the_papers() -> None:
-    """17 clusters; entailment and paraphrase exclude each other, and so do the kinds of comprehension."""
+    """17 clusters, and later ones; entailment and paraphrase exclude each other, as kinds of comprehension do."""
     taxonomy = load_taxonomy("flan")
 
-    assert len(taxonomy.clusters) == 17
+    assert len(set(taxonomy.clusters) - LATER_CLUSTERS) == 17
     assert taxonomy.neighbours == {
         "common_sense": ("read_comp_and_common_sense",),
         "entailment": ("paraphrase",),
@@ -141,7 +143,7 @@ def test_provenance_is_written_down(task: Task) -> None:
     assert task.description and task.licence != "unknown"
     origins = {task.source.part(split).split for split in task.source.splits}
     assert not any(origin.startswith(STAND_IN) for origin in origins), "that is a mirror's file, not a split"
-    assert origins == set(task.source.rows)
+    assert not task.source.rows or origins == set(task.source.rows)
 
 
 @each_task
@@ -152,17 +154,16 @@ def test_no_row_is_in_two_splits(task: Task) -> None:
     for one, other in combinations((source.part(split) for split in source.splits), 2):
         if one.split == other.split:
             numbers = range(source.rows[one.split])
-            first, second = sorted(
-                (numbers[one.which or slice(None)], numbers[other.which or slice(None)]), key=min
-            )
-            assert max(first) < min(second)
+            parts = [numbers[each.which or slice(None)] for each in (one, other)]
+            first, second = sorted(parts, key=lambda part: part[0])
+            assert first[-1] < second[0]
 
 
 def test_a_family_has_more_than_one_task() -> None:
     """`family` is for the variants of a dataset; a task without any is its own kin."""
     families = [task.family for task in TASKS.values() if task.family]
 
-    assert {family for family in families if families.count(family) < 2} <= {"mnli", "squad"}
+    assert not {family for family in families if families.count(family) < 2}
 
 
 @pytest.mark.parametrize(

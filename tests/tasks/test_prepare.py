@@ -11,6 +11,7 @@ from flan.spec import parse
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.render import RowError, instance
 from flan.tasks.task import Task
+from tests.tasks.hub_rows import HUB_ROWS
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("trim", {"sentence": "a fine cake \n", "label": 1}, {"sentence": "a fine cake"}),
@@ -108,6 +109,188 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"tripleset": [["[TABLECONTEXT]", "BAKER_NAME", "Eve"], ["Eve", "AGE", "40"]]},
         {"triples": "BAKER NAME, Eve; Eve, AGE, 40"},
     ),
+    (
+        "cnn_dailymail",
+        HUB_ROWS["cnn_dailymail"],
+        {
+            "article": "A pie the size of a pond (no joke) was eaten on Monday. Police came.",
+            "highlights": "Giant pie eaten in Bakersfield.\nNEW: Police asked for seconds.",
+        },
+    ),
+    (
+        "multi_news",
+        HUB_ROWS["multi_news"],
+        {
+            "document": "Article 1: Rye is dear.\nBakers complain.\n\n"
+            "Article 2: Image caption A loaf\nPrices rose 4%.",
+            "summary": "Rye costs 4% more, and bakers are cross.",
+        },
+    ),
+    (
+        "newsroom",
+        HUB_ROWS["newsroom"],
+        {"text": "The mill on Owl Street closes after ninety years.", "summary": "A mill shuts."},
+    ),
+    (
+        "rotten_tomatoes",
+        HUB_ROWS["opinion_abstracts_rotten_tomatoes"],
+        {
+            "first_review": "The 0th owl falls, and one laughs.",
+            "reviews": "\n".join(f"{i + 1}. The {i}th owl falls, and one laughs." for i in range(10)),
+            "_critic_consensus": "Funny birds carry a thin plot.",
+        },
+    ),
+    (
+        "idebate",
+        HUB_ROWS["opinion_abstracts_idebate"],
+        {"arguments": "1. Teeth rot.\n2. Sleep suffers."},
+    ),
+    (
+        "squad_v2",
+        HUB_ROWS["squad_v2"],
+        {"title": "Apple pie", "answer": "unanswerable", "references": ["unanswerable"]},
+    ),
+    (
+        "squad_v2",
+        HUB_ROWS["squad_v2"] | {"answers": {"text": ["forks", "Forks"], "answer_start": [17, 17]}},
+        {"title": "Apple pie", "answer": "forks", "references": ["forks", "Forks"]},
+    ),
+    ("drop", HUB_ROWS["drop"], {"answer": "Elam, Kasay", "references": ["Elam, Kasay"]}),
+    (
+        "drop",
+        {"answers_spans": {"spans": ["second", "second quarter"], "types": ["span", "span"]}},
+        {"answer": "second", "references": ["second", "second quarter"]},
+    ),
+    (
+        "drop",
+        {"answers_spans": {"spans": ["4", "5"], "types": ["number", "number"]}},
+        {"answer": "4", "references": ["4", "5"]},
+    ),
+    (
+        "quac",
+        HUB_ROWS["quac"],
+        {
+            "context": "English cooks baked it in 1381. Nobody knows who came first.",
+            "question": "Who ate it?",
+            "answer": "unanswerable",
+            "references": ["unanswerable", "unanswerable", "Nobody knows"],
+        },
+    ),
+    (
+        "coqa",
+        HUB_ROWS["coqa"],
+        {
+            "story": "Ann baked a pie. Eve ate it.",
+            "numbered_questions": "1. Who baked?\n2. What?\n3. Did she eat it?",
+            "numbered_answers": "1. Ann\n2. a pie\n3. no",
+        },
+    ),
+    ("math_dataset", HUB_ROWS["math_dataset"], {"question": "Solve 3*x - 4 = -22 for x.", "answer": "-6"}),
+    (
+        "math_dataset",
+        {"question": "Solve x = 2.", "answer": "2\n"},
+        {"question": "Solve x = 2.", "answer": "2"},
+    ),
+    (
+        "story_cloze",
+        HUB_ROWS["story_cloze"],
+        {
+            "context": "Ann had no flour. She asked her neighbour. He had a whole sack. He filled her bowl.",
+            "choices": ["Ann wept for a week.", "Ann baked for both of them."],
+            "answer": "Ann baked for both of them.",
+        },
+    ),
+    (
+        "wsc273",
+        HUB_ROWS["wsc273"],
+        {
+            "context": "Ann sat. The mother held the girl so that",
+            "choices": ["the mother's hair stayed dry.", "Ann's girl's hair stayed dry."],
+            "answer": "Ann's girl's hair stayed dry.",
+        },
+    ),
+    (
+        "wsc273",
+        {
+            "text": "The cat ate the bird. It was fat.",
+            "pronoun": "It",
+            "pronoun_loc": 22,
+            "options": ["The cat", "the bird"],
+            "label": 0,
+        },
+        {
+            "context": "The cat ate the bird.",
+            "choices": ["The cat was fat.", "The bird was fat."],
+            "answer": "The cat was fat.",
+        },
+    ),
+    (
+        "record",
+        HUB_ROWS["record"],
+        {
+            "passage": "ROME, Italy (CNN) -- Bakers met in Rome. Anna Pane spoke.",
+            "query": "The talk was given by ...",
+            "choices": [
+                "ROME's daughter, Eve.",
+                "Italy's daughter, Eve.",
+                "Anna Pane's daughter, Eve.",
+                "Pane's daughter, Eve.",
+            ],
+            "answer": "Pane's daughter, Eve.",
+            "references": ["Pane's daughter, Eve.", "Anna Pane's daughter, Eve."],
+        },
+    ),
+    (
+        "record",
+        {"passage": "Eve sang.", "query": "@placeholder sang", "entities": ["Eve"], "answers": ["Eve"]},
+        {"query": "...", "choices": ["Eve sang"], "answer": "Eve sang", "references": ["Eve sang"]},
+    ),
+    ("true_case", HUB_ROWS["true_case"], {"cased": "Ann lives in Rome.", "lower": "ann lives in rome."}),
+    (
+        "fix_punct",
+        HUB_ROWS["fix_punct"],
+        {"punctuated": "Well – it's half-baked, Ann!", "bare": "Well its halfbaked Ann"},
+    ),
+    ("word_segment", HUB_ROWS["word_segment"], {"spaced": "Ann lives in Rome.", "joined": "AnnlivesinRome."}),
+    (
+        "cot",
+        HUB_ROWS["cot_ecqa"],
+        {
+            "question": "Where does one bake bread?\nOPTIONS:\n- oven\n- fridge",
+            "answer": "oven",
+            "rationale": "Bread needs heat. An oven gives heat.",
+        },
+    ),
+    (
+        "cot",
+        HUB_ROWS["cot_qasc"],
+        {"question": "What makes dough rise?\nOPTIONS:\n- (A) salt\n- (B) yeast", "answer": "(B) yeast"},
+    ),
+    (
+        "cot",
+        HUB_ROWS["cot_sensemaking"],
+        {
+            "question": "Which sentence is against common sense?\nOPTIONS:\n"
+            '- Sentence A: "He ate the oven."\n- Sentence B: "He ate the pie."',
+            "answer": "Sentence A",
+        },
+    ),
+    ("cot", HUB_ROWS["cot_gsm8k"], {}),
+    ("gsm8k", HUB_ROWS["gsm8k"], {"rationale": "She bakes 3 x 4 = 12 pies.\nThat is all.", "answer": "12"}),
+    (
+        "aqua_rat",
+        HUB_ROWS["aqua_rat"],
+        {
+            "question": "A pie costs $3. What do 7 pies cost?\nOPTIONS:\n- (A) $10\n- (B) $21\n- (C) $37",
+            "answer": "(B) $21",
+            "rationale": "7 x 3 = 21, so that option A is out.",
+        },
+    ),
+    (
+        "strategy_qa",
+        HUB_ROWS["strategy_qa"],
+        {"rationale": "Ovens are small. Bakers are not.", "answer": "no"},
+    ),
 ]
 
 
@@ -167,3 +350,96 @@ def test_a_row_of_another_shape_is_refused_by_name(row: dict[str, Any]) -> None:
 
     with pytest.raises(RowError, match="preparation 'piqa'"):
         instance(task, row)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        pytest.param("true_case", {"translation": {"en": "no capital here."}}, id="no capital"),
+        pytest.param("fix_punct", {"translation": {"en": "no sign here"}}, id="no sign"),
+        pytest.param("fix_punct", {"translation": {"en": "*** !"}}, id="only signs"),
+        pytest.param("word_segment", {"translation": {"en": " Alone. "}}, id="one word"),
+        pytest.param("multi_news", {"document": " ||||| ", "summary": "– Nothing."}, id="no article"),
+        pytest.param("newsroom", {"title": " ", "text": "A text.", "summary": "Short."}, id="no title"),
+        pytest.param(
+            "coqa", {"story": "", "questions": ["Who?"], "answers": {"input_text": []}}, id="no reply"
+        ),
+        pytest.param("story_cloze", HUB_ROWS["story_cloze"] | {"answer_right_ending": 0}, id="no ending"),
+        pytest.param("record", HUB_ROWS["record"] | {"answers": []}, id="hidden name"),
+        pytest.param("record", HUB_ROWS["record"] | {"answers": ["Bob"]}, id="name of nobody"),
+        pytest.param("drop", {"answers_spans": {"spans": [], "types": []}}, id="no span"),
+        pytest.param("aqua_rat", HUB_ROWS["aqua_rat"] | {"rationale": "Answer: B"}, id="no reason"),
+        pytest.param("cot", HUB_ROWS["cot_qasc"] | {"answer": "(C)"}, id="no such option"),
+        pytest.param("strategy_qa", HUB_ROWS["strategy_qa"] | {"facts": []}, id="no fact"),
+    ],
+)
+def test_a_row_with_nothing_to_ask_is_refused(name: str, row: dict[str, Any]) -> None:
+    """It raises what `instance` counts as a dropped row, rather than make up a task."""
+    with pytest.raises((LookupError, ValueError)):
+        PREPARATIONS[name](row)
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S", "Z"]), max_size=60))
+@pytest.mark.parametrize("name", ["true_case", "fix_punct", "word_segment"])
+def test_spoilt_text_differs_from_the_answer_in_one_respect(name: str, text: str) -> None:
+    """Spoiling the answer again gives the input, so nothing but the answer is asked for."""
+    fields = {"true_case": ("lower", "cased"), "fix_punct": ("bare", "punctuated")}
+    spoilt, answer = fields.get(name, ("joined", "spaced"))
+    try:
+        made = PREPARATIONS[name]({"translation": {"en": text}})
+    except ValueError:
+        return
+
+    again = PREPARATIONS[name]({"translation": {"en": made[answer]}})
+    assert made[spoilt] and made[spoilt] != made[answer]
+    assert again[spoilt] == made[spoilt]
+
+
+def test_each_dialogue_always_asks_the_same_question_and_not_always_the_first() -> None:
+    """The turn is a function of the dialogue's name: all turns are asked somewhere, whatever the order."""
+    rows = [HUB_ROWS["quac"] | {"dialogue_id": f"C_{i}"} for i in range(40)]
+
+    questions = [PREPARATIONS["quac"](row)["question"] for row in rows]
+    assert questions == [PREPARATIONS["quac"](row)["question"] for row in rows]
+    assert set(questions) == {"When was it first baked?", "Who ate it?"}
+
+
+@pytest.mark.parametrize(
+    ("article", "left"),
+    [
+        ("(CNN)Owls fly.", "Owls fly."),
+        ("(CNN) -- Owls fly.", "Owls fly."),
+        ("London (CNN)Owls fly.", "Owls fly."),
+        ("ST. ALBANS, England (Reuters)  -- Owls fly.", "Owls fly."),
+        ("PARIS, France -- Owls fly.", "Owls fly."),
+        ("(WIRED)Owls fly.", "Owls fly."),
+        (
+            "The Owl Fund (OWL) said -- twice -- that owls fly.",
+            "The Owl Fund (OWL) said -- twice -- that owls fly.",
+        ),
+        ("Owls fly (CNN) over PARIS -- so they say.", "Owls fly (CNN) over PARIS -- so they say."),
+        ("Dar es Salaam, Tanzania  (CNN) Owls fly.", "Owls fly."),
+        ("Owls fly. PARIS, France -- Owls sing.", "Owls fly. PARIS, France -- Owls sing."),
+    ],
+)
+def test_only_the_dateline_leaves_an_article(article: str, left: str) -> None:
+    """Place and agency go from the beginning; brackets and dashes of the text itself stay."""
+    assert PREPARATIONS["cnn_dailymail"]({"article": article, "highlights": ""})["article"] == left
+
+
+@pytest.mark.parametrize(
+    ("rationale", "left"),
+    [
+        ("x = 2.\nAnswer: E", "x = 2."),
+        ("x = 2. The answer is (C).", "x = 2."),
+        ("x = 2\nCorrect answer - A", "x = 2"),
+        ("x = 2\nAnswer : A", "x = 2"),
+        ("x = 2, so the answer is 2.", "x = 2, so the answer is 2."),
+        ("The answer is easy to see: x = 2", "The answer is easy to see: x = 2"),
+    ],
+)
+def test_only_the_letter_at_the_end_leaves_a_rationale(rationale: str, left: str) -> None:
+    """The target names the answer itself; whatever reasons for it stay."""
+    row = HUB_ROWS["aqua_rat"] | {"rationale": rationale}
+
+    assert PREPARATIONS["aqua_rat"](row)["rationale"] == left

@@ -1,6 +1,10 @@
 """Preparations: each on a made-up row of the shape that its dataset has."""
 
 import copy
+import gzip
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +13,29 @@ from hypothesis import strategies as st
 
 from flan.spec import parse
 from flan.tasks.prepare import PREPARATIONS
-from flan.tasks.render import RowError, instance
-from flan.tasks.task import Task
+from flan.tasks.prepare.rows import Row
+from flan.tasks.render import RowError, instance, render
+from flan.tasks.task import Task, load_collection
 from tests.tasks.hub_rows import HUB_ROWS
 
+DATA = os.environ.get("FLAN_DATA")
+TASKS = load_collection("flan")
+AT_HAND = (
+    "cnn_dailymail",
+    "multi_news",
+    "drop",
+    "record",
+    "wsc273",
+    "cot_ecqa",
+    "cot_gsm8k",
+    "cot_qasc",
+    "cot_sensemaking",
+    "cot_strategyqa",
+    "gsm8k",
+    "aqua_rat",
+    "strategy_qa",
+)
+"""Tasks of HUB_ROWS that the data folder has rows of."""
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("trim", {"sentence": "a fine cake \n", "label": 1}, {"sentence": "a fine cake"}),
     (
@@ -443,3 +466,36 @@ def test_only_the_letter_at_the_end_leaves_a_rationale(rationale: str, left: str
     row = HUB_ROWS["aqua_rat"] | {"rationale": rationale}
 
     assert PREPARATIONS["aqua_rat"](row)["rationale"] == left
+
+
+@pytest.mark.parametrize("name", HUB_ROWS)
+def test_a_row_of_the_hubs_shape_goes_through_every_template(name: str) -> None:
+    """Its columns are found, and neither field, input nor target is empty."""
+    _goes_through(TASKS[name], HUB_ROWS[name])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="FLAN_DATA is not set")
+@pytest.mark.parametrize("name", AT_HAND)
+def test_every_real_row_goes_through_every_template(name: str) -> None:
+    """Each row at hand renders, save rationales of AQuA that give no reason: fewer than one in a hundred."""
+    num_rows = num_lost = 0
+    for path in (Path(str(DATA)) / "hub" / name).glob("*.jsonl.gz"):
+        for line in gzip.decompress(path.read_bytes()).splitlines():
+            num_rows += 1
+            try:
+                _goes_through(TASKS[name], json.loads(line))
+            except RowError:
+                num_lost += 1
+
+    assert num_rows
+    assert num_lost == 0 or (name == "aqua_rat" and num_lost < num_rows / 100)
+
+
+def _goes_through(task: Task, row: Row) -> None:
+    seen = instance(task, row)
+    assert all(value.strip() for value in seen.fields.values())
+    for template in task.templates:
+        rendered = render(seen, template)
+        assert rendered.input.strip() and rendered.target.strip()
+    assert not seen.choices or seen.answer in seen.choices

@@ -185,6 +185,21 @@ class TuneSpec(JobSpec):
         return self
 
 
+class FewShot(Document):
+    """Solved rows before each question (Wei et al. 2022, 4.4)."""
+
+    shots: int = Field(ge=1, le=64)
+    """How many; fewer where they do not fit. FLAN: 16 at most."""
+    max_tokens: int = Field(default=960, ge=1, le=2**20)
+    """Solved rows and question together, in tokens; the last solved rows are left out first."""
+    balanced: bool = False
+    """Every answer once before any comes twice."""
+    split: Name = "train"
+    """Where they are drawn from; never the row that is asked."""
+    before_target: str = Field(default="\n", max_length=256)
+    after_target: str = Field(default="\n\n", max_length=256)
+
+
 class EvaluateSpec(JobSpec):
     """Measure one model on tasks: every template, never an inverted one."""
 
@@ -201,6 +216,8 @@ class EvaluateSpec(JobSpec):
     """auto: tasks with answer choices by rank classification, others by greedy generation."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown; none: only the text before them says what is asked."""
+    few_shot: FewShot | None = None
+    """None: zero-shot."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     batch_tokens: int = Field(default=4_096, ge=8)
     """Token slots of one forward pass. No effect on the result but rounding."""

@@ -104,15 +104,20 @@ class _Reading(NamedTuple):
     collection: Collection
     selectors: tuple[str, ...]
     pointer: str
-    split: str
+    splits: tuple[str, ...]
     drop_missing: bool
 
 
 def _reading(spec: TuneSpec | EvaluateSpec) -> _Reading:
     if isinstance(spec, TuneSpec):
         mixture = spec.mixture
-        return _Reading(mixture.collection, mixture.tasks, "/mixture/tasks", TRAIN, mixture.missing == "drop")
-    return _Reading(spec.collection, spec.tasks, "/tasks", spec.split, spec.missing == "drop")
+        return _Reading(
+            mixture.collection, mixture.tasks, "/mixture/tasks", (TRAIN,), mixture.missing == "drop"
+        )
+    splits = (spec.split, spec.few_shot.split) if spec.few_shot else (spec.split,)
+    return _Reading(
+        spec.collection, spec.tasks, "/tasks", tuple(dict.fromkeys(splits)), spec.missing == "drop"
+    )
 
 
 def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[ModelCard | None, Pins]:
@@ -132,9 +137,10 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Mo
     if not rows:
         _refuse_empty(spec, reasons)
     for name, opened in rows.items():
-        check_rows(wanted[name], opened)
+        for each in opened.values():
+            check_rows(wanted[name], each)
     pins = Pins(
-        tasks={name: _pinned(wanted[name], reading.split, opened, store) for name, opened in rows.items()},
+        tasks={name: _pinned(wanted[name], opened, store) for name, opened in rows.items()},
         train=tuple(rows) if isinstance(spec, TuneSpec) else (),
         excluded=dict(sorted(reasons.items())),
         clusters={name: task.cluster for name, task in selection.tasks.items()},
@@ -179,13 +185,13 @@ def _without_train(selection: Selection, reasons: Mapping[str, str]) -> dict[str
 
 def _open_all(
     tasks: Mapping[str, Task], reading: _Reading, places: Places, selection: Selection
-) -> tuple[dict[str, Rows], dict[str, str]]:
-    """The rows of every task that has some, and why the others have none. Raises unless these may be dropped."""
-    rows: dict[str, Rows] = {}
+) -> tuple[dict[str, dict[str, Rows]], dict[str, str]]:
+    """Task → split → rows, where all are there, and why the others lack some. Raises unless these may be dropped."""
+    rows: dict[str, dict[str, Rows]] = {}
     lacking: dict[str, MissingRows | MissingSplit] = {}
     for name, task in tasks.items():
         try:
-            rows[name] = open_rows(task, reading.split, places)
+            rows[name] = {split: open_rows(task, split, places) for split in reading.splits}
         except (MissingRows, MissingSplit) as error:
             lacking[name] = error
         except EmptyDataset as error:
@@ -217,9 +223,13 @@ def check_rows(task: Task, rows: Rows) -> None:
     raise type(first)(f"{task.name}: {first.message}", hint=first.hint, **first.values)
 
 
-def _pinned(task: Task, split: str, rows: Rows, store: Store) -> TaskPin:
+def _pinned(task: Task, rows: Mapping[str, Rows], store: Store) -> TaskPin:
     document = store.put_bytes(task.canonical().encode())
-    return TaskPin(document=document, rows={split: rows.digest}, num_rows={split: len(rows)})
+    return TaskPin(
+        document=document,
+        rows={split: each.digest for split, each in rows.items()},
+        num_rows={split: len(each) for split, each in rows.items()},
+    )
 
 
 def _refuse_empty(spec: Spec, reasons: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from flan.data.mixture import sample
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.tokens import Ids, InputTooLong, encode_target, fit
 from flan.errors import FlanError
+from flan.evaluate.shots import Prompt, Shots, Solved
 from flan.model.load import Model
 from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec
@@ -36,6 +37,8 @@ class Question(NamedTuple):
     prompt: str
     prompt_ids: Ids
     was_cut: bool
+    num_exemplars: int
+    """Solved rows before it."""
     choices: tuple[str, ...]
     option_ids: tuple[Ids, ...]
     """What the model would write for each choice, its end included; empty where it is to write itself."""
@@ -78,8 +81,10 @@ def rows_of(spec: EvaluateSpec, task: Task, num_rows: int) -> list[int]:
     return [int(i) for i in sample(num_rows, count, spec.seed, "evaluate", task.name, spec.split)]
 
 
-def ask(spec: EvaluateSpec, task: Task, rows: Rows, model: Model) -> Iterator[Asked]:
-    """Every question of a task, row by row. Raises NoChoices, ContextExceeded."""
+def ask(
+    spec: EvaluateSpec, task: Task, rows: Rows, model: Model, shots: Shots | None = None
+) -> Iterator[Asked]:
+    """Every question of a task, row by row, behind solved rows of `shots`. Raises NoChoices, ContextExceeded."""
     scoring = scoring_of(spec, task)
     templates = templates_of(spec, task)
     for number in rows_of(spec, task, len(rows)):
@@ -89,16 +94,25 @@ def ask(spec: EvaluateSpec, task: Task, rows: Rows, model: Model) -> Iterator[As
             yield Asked([], list(templates))
             continue
         asked = Asked([], [])
+        solved = shots.at(number) if shots else None
         for template in templates:
             try:
-                asked.questions.append(_question(spec, task, row, template, number, scoring, model))
+                question = _question(spec, task, row, template, number, scoring, model, solved)
+                asked.questions.append(question)
             except InputTooLong:
                 asked.skipped.append(template)
         yield asked
 
 
 def _question(
-    spec: EvaluateSpec, task: Task, row: Instance, template: int, number: int, scoring: Scoring, model: Model
+    spec: EvaluateSpec,
+    task: Task,
+    row: Instance,
+    template: int,
+    number: int,
+    scoring: Scoring,
+    model: Model,
+    solved: Solved | None,
 ) -> Question:
     _, tokenizer, card = model
     chosen = task.templates[template]
@@ -109,15 +123,18 @@ def _question(
         encode_target(tokenizer, card.contract, render(row._replace(answer=option), chosen, layout).target)
         for option in options
     )
-    fitted = fit(
-        task, row, chosen, tokenizer, card.contract, _input_length(spec, option_ids, model), layout=layout
-    )
+    length = _input_length(spec, option_ids, model)
+    fitted = fit(task, row, chosen, tokenizer, card.contract, length, layout=layout)
+    prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, 0)
+    if solved:
+        prompt = solved.before(fitted, chosen, length)
     return Question(
         template=template,
         row=number,
-        prompt=fitted.rendered.input,
-        prompt_ids=fitted.tokens.input_ids,
+        prompt=prompt.text,
+        prompt_ids=prompt.ids,
         was_cut=fitted.was_cut,
+        num_exemplars=prompt.num_exemplars,
         choices=row.choices,
         option_ids=option_ids,
         answers=row.references,

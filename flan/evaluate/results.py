@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flan.card import Lineage
-from flan.spec import Document, OptionsPolicy, Sha256
+from flan.spec import Document, FewShot, OptionsPolicy, Sha256
 from flan.tasks.taxonomy import Verdict
 
 SCORING_VERSION = 1
@@ -25,6 +25,8 @@ class TemplateResult(Document):
     """Every metric of the task."""
     num_skipped: int = 0
     """Rows it could not ask about: broken, or too long even with the long field left out."""
+    num_pruned: int = 0
+    """Of the n, prompts with fewer exemplars than were asked for."""
     num_cut: int = 0
     """Of the n, prompts whose long field was cut to fit."""
     num_unfinished: int = 0
@@ -77,3 +79,4 @@ class Results(Document):
     scoring_version: int = SCORING_VERSION
     seed: int
     options: OptionsPolicy
+    few_shot: FewShot | None = None

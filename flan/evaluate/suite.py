@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from flan.data.rows import Places, Rows
 from flan.evaluate.answering import Answered, answer
 from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
 from flan.evaluate.results import Results, TaskResult
+from flan.evaluate.shots import Shots
 from flan.evaluate.summary import Measured, summarise
 from flan.model.load import Model, load_model
 from flan.rundir import EventWriter
@@ -50,6 +51,7 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
     events.append("stage.changed", stage="prepare")
     tasks = pinned_tasks(spec, store)
     rows = open_pinned_rows(spec, tasks, spec.split, places)
+    solved = open_pinned_rows(spec, tasks, spec.few_shot.split, places) if spec.few_shot else {}
     assert spec.pins is not None and spec.pins.model is not None, "resolve() refuses a preset here"
     model = load_model(store.verify_tree(spec.pins.model), device=settings.device)
     events.append("stage.changed", stage="evaluate")
@@ -59,7 +61,8 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
     try:
         with wishes.listening(), _samples(directory / SAMPLES) as samples:
             measured = [
-                _measure(spec, task, rows[name], model, pauses, samples) for name, task in tasks.items()
+                _measure(spec, task, rows[name], model, _shots(spec, task, solved, model), pauses, samples)
+                for name, task in tasks.items()
             ]
     except _Stopped:
         events.append("run.stopped", wish=wishes.read(), step=pauses.done)
@@ -96,13 +99,23 @@ def _num_questions(spec: EvaluateSpec, task: Task, rows: Rows) -> int:
     return len(rows_of(spec, task, len(rows))) * len(templates_of(spec, task))
 
 
+def _shots(spec: EvaluateSpec, task: Task, solved: Mapping[str, Rows], model: Model) -> Shots | None:
+    return Shots(spec, spec.few_shot, task, solved[task.name], model) if spec.few_shot else None
+
+
 def _measure(
-    spec: EvaluateSpec, task: Task, rows: Rows, model: Model, pauses: _Pauses, samples: gzip.GzipFile
+    spec: EvaluateSpec,
+    task: Task,
+    rows: Rows,
+    model: Model,
+    shots: Shots | None,
+    pauses: _Pauses,
+    samples: gzip.GzipFile,
 ) -> TaskResult:
     scoring = scoring_of(spec, task)
     questions: list[Question] = []
     num_skipped: Counter[int] = Counter()
-    for asked in ask(spec, task, rows, model):
+    for asked in ask(spec, task, rows, model, shots):
         questions.extend(asked.questions)
         num_skipped.update(asked.skipped)
         pauses.after(len(asked.skipped), task.name)
@@ -113,7 +126,8 @@ def _measure(
     answered.sort(key=lambda one: (one.question.template, one.question.row))
     for one in answered:
         samples.write(canonical_json(_sample(task, one)).encode() + b"\n")
-    how = Measured(spec.split, scoring, len(rows), num_skipped, _asked_digest(spec, task, rows))
+    num_shots = spec.few_shot.shots if spec.few_shot else 0
+    how = Measured(spec.split, scoring, len(rows), num_skipped, _asked_digest(spec, task, rows), num_shots)
     return summarise(task, how, answered)
 
 
@@ -124,6 +138,7 @@ def _asked_digest(spec: EvaluateSpec, task: Task, rows: Rows) -> str:
         "numbers": rows_of(spec, task, len(rows)),
         "templates": templates_of(spec, task),
         "options": spec.options,
+        "few_shot": spec.few_shot.model_dump(mode="json") if spec.few_shot else None,
     }
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
 
@@ -136,6 +151,7 @@ def _sample(task: Task, answered: Answered) -> dict[str, Any]:
         "row": question.row,
         "prompt": question.prompt,
         "was_cut": question.was_cut,
+        "num_exemplars": question.num_exemplars,
         "references": question.references,
         "metrics": answered.metrics,
     }
@@ -163,6 +179,7 @@ def _results(
         contract_digest=model.card.contract.digest(),
         seed=spec.seed,
         options=spec.options,
+        few_shot=spec.few_shot,
     )
 
 

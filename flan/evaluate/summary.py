@@ -32,11 +32,13 @@ class Measured(NamedTuple):
     """Template → rows that could not be asked about."""
     asked: str
     """Digest of what was asked."""
+    num_shots: int = 0
+    """Solved rows that were to stand before each question."""
 
 
 def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> TaskResult:
     """The figures of a task, in its headline metric. Raises NothingMeasured."""
-    split, scoring, num_rows, num_skipped, asked = measured
+    split, scoring, num_rows, num_skipped, asked, _ = measured
     if not answered:
         raise NothingMeasured(
             f"no row of {task.name} ({split}) could be asked about: {sum(num_skipped.values())} prompts skipped",
@@ -51,7 +53,7 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         by_template[one.question.template].append(one)
         by_row[one.question.row].append(one.metrics[headline])
         questions[one.question.row] = one.question
-    templates = [_of_template(task, index, by_template[index], num_skipped) for index in sorted(by_template)]
+    templates = [_of_template(task, index, by_template[index], measured) for index in sorted(by_template)]
     figures = [template.metric_value for template in templates]
     chance, majority = blind_guesses(questions.values()) if headline == "accuracy" else (None, None)
     return TaskResult(
@@ -107,16 +109,15 @@ def bootstrap_interval(row_means: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _of_template(
-    task: Task, index: int, answered: Sequence[Answered], num_skipped: Mapping[int, int]
-) -> TemplateResult:
+def _of_template(task: Task, index: int, answered: Sequence[Answered], measured: Measured) -> TemplateResult:
     metrics: dict[str, float] = {name: fmean(one.metrics[name] for one in answered) for name in task.metrics}
     return TemplateResult(
         index=index,
         metric_value=metrics[task.metrics[0]],
         n=len(answered),
         metrics=metrics,
-        num_skipped=num_skipped.get(index, 0),
+        num_skipped=measured.num_skipped.get(index, 0),
+        num_pruned=sum(one.question.num_exemplars < measured.num_shots for one in answered),
         num_cut=sum(one.question.was_cut for one in answered),
         num_unfinished=sum(not one.is_finished for one in answered),
     )

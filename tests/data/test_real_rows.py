@@ -8,13 +8,21 @@ from transformers import AutoTokenizer
 
 from flan.data.batches import Stream
 from flan.data.mixture import mixer_of, usable_templates
-from flan.data.rows import Places, open_rows
+from flan.data.rows import EmptyDataset, MissingRows, Places, Rows, open_rows
 from flan.data.tokens import make_contract
 from flan.spec import TuneSpec
 from flan.tasks.render import instance, render
-from flan.tasks.task import load_collection
+from flan.tasks.task import Task, load_collection
 
 DATA = os.environ.get("FLAN_DATA")
+
+
+def _train_rows(task: Task, places: Places) -> Rows | None:
+    """None where they are not at hand, or fewer than are held back for validation."""
+    try:
+        return open_rows(task, "train", places)
+    except (MissingRows, EmptyDataset):
+        return None
 
 
 @pytest.mark.data
@@ -23,7 +31,9 @@ def test_labels_of_real_packs_decode_to_the_rendered_targets() -> None:
     """No row is bad, at FLAN's lengths the packs are 98% full, and what carries loss is target + EOS."""
     places = Places(Path(str(DATA)), None)
     tasks = {name: task for name, task in load_collection("flan").items() if "train" in task.source.splits}
-    rows = {name: open_rows(task, "train", places) for name, task in tasks.items()}
+    rows = {name: found for name, task in tasks.items() if (found := _train_rows(task, places)) is not None}
+    tasks = {name: tasks[name] for name in rows}
+    assert len(tasks) > 50
     tokenizer = AutoTokenizer.from_pretrained(Path(str(DATA)) / "models" / "tokenizer-gpt2")
     spec = TuneSpec(name="real", base="preset:nano")
     mixer = mixer_of(spec, tasks, {name: len(found) for name, found in rows.items()})

@@ -328,3 +328,15 @@ def test_resolving_needs_no_torch() -> None:
     code = f"import sys, flan.data.resolve; sys.exit(any(name in sys.modules for name in {heavy}))"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_few_shot_pins_the_rows_it_solves_too(desk: Desk) -> None:
+    """Solved rows are as much a part of the figure as the questions; a task without them cannot be asked."""
+    desk.add_model("base", card())
+
+    pins = desk.resolve(evaluate("mood", few_shot={"shots": 2})).spec.pins
+
+    assert pins is not None
+    assert set(pins.tasks["mood"].rows) == {"validation", "train"} == set(pins.tasks["mood"].num_rows)
+    with pytest.raises(MissingSplit, match="exam"):
+        desk.resolve(evaluate("exam", split="test", few_shot={"shots": 2}))

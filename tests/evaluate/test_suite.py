@@ -192,3 +192,14 @@ def test_results_parse_back(measured: Path) -> None:
     results = results_of(measured)
 
     assert parse(Results, results.model_dump(mode="json")) == results
+
+
+def test_few_shot_is_carried_out_and_said(folder: Path) -> None:
+    """Solved rows stand before the question in the samples; the result says how they were asked for."""
+    directory = carried_out(folder, tasks=["shop_reviews"], limit=2, few_shot={"shots": 1, "max_tokens": 400})
+    results, samples = results_of(directory), samples_of(directory)
+
+    assert results.few_shot is not None and results.few_shot.shots == 1
+    assert {sample["num_exemplars"] for sample in samples} == {1}
+    assert {template.num_pruned for template in results.tasks[0].templates} == {0}
+    assert all("\n\n" in sample["prompt"] for sample in samples)

@@ -13,12 +13,12 @@ from flan.evaluate.summary import Measured, NothingMeasured, blind_guesses, boot
 from flan.tasks.task import load_collection
 
 TASK = load_collection("synthetic")["shop_reviews"]
-HOW = Measured("validation", "rank", 200, {0: 0, 1: 1}, "0" * 64)
+HOW = Measured("validation", "rank", 200, {0: 0, 1: 1}, "0" * 64, num_shots=2)
 
 
 def question(template: int, row: int, answers: tuple[str, ...], choices: tuple[str, ...]) -> Question:
     nothing = np.zeros(1, np.int32)
-    return Question(template, row, "", nothing, template == 1, choices, (), answers, answers)
+    return Question(template, row, "", nothing, template == 1, 2 - template, choices, (), answers, answers)
 
 
 def answered(template: int, row: int, answer: str, is_right: bool) -> Answered:
@@ -37,10 +37,8 @@ def test_mean_and_spread_are_over_templates() -> None:
     assert result.mean == 0.5
     assert result.spread == pytest.approx(stdev([0.75, 0.25])) == pytest.approx(0.125**0.5)
     assert (result.n, result.num_rows, result.chance, result.majority) == (4, 200, 0.5, 0.75)
-    assert [(t.n, t.num_skipped, t.num_cut, t.num_unfinished) for t in result.templates] == [
-        (4, 0, 0, 1),
-        (4, 1, 4, 1),
-    ]
+    counts = [(t.n, t.num_skipped, t.num_pruned, t.num_cut, t.num_unfinished) for t in result.templates]
+    assert counts == [(4, 0, 0, 0, 1), (4, 1, 4, 4, 1)]
 
 
 def test_a_single_template_has_no_spread() -> None:

@@ -6,16 +6,14 @@ argument of `tune()` and, as YAML, the file given to the command line. The defau
 digests in `pins`, so that nothing that happens later can change what the job does.
 """
 
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from flan.errors import InvalidDocument, Problem
+from flan.errors import InvalidDocument, problem
+from flan.faults import translate
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """A name a person chose. Never used as a path."""
@@ -55,6 +53,10 @@ OptionsPolicy = Literal["flan2021", "flan2022", "none"]
 """How answer choices are shown: in FLAN's one layout, in one drawn for each example, or not at all."""
 
 
+PromptFormat = Literal["instructions", "dataset_name", "no_template"]
+"""What a row is asked with: templates, a tag that names its dataset, or nothing (Wei et al. 2022, 4.3)."""
+
+
 class HoldOut(Document):
     """What training must not see. `adjacent`: whether the taxonomy's neighbours go too (the paper's rule)."""
 
@@ -79,6 +81,7 @@ class Mixture(Document):
     include_inverted: bool = True
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown: one layout, one drawn for each example, or not at all."""
+    prompt_format: PromptFormat = "instructions"
     missing: Literal["fail", "drop"] = "fail"
     """What to do about a task whose rows are not on this machine."""
 
@@ -216,6 +219,7 @@ class EvaluateSpec(JobSpec):
     """auto: tasks with answer choices by rank classification, others by greedy generation."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown; none: only the text before them says what is asked."""
+    prompt_format: PromptFormat = "instructions"
     few_shot: FewShot | None = None
     """None: zero-shot."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
@@ -276,46 +280,12 @@ def _validated(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     try:
         text = canonical_json(value)
     except (TypeError, ValueError) as error:
-        raise InvalidDocument(f"{what}: not JSON: {error}", [_problem("", "not_json", str(error))]) from error
+        raise InvalidDocument(f"{what}: not JSON: {error}", [problem("", "not_json", str(error))]) from error
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
-        problems = [_from_pydantic(fault, adapter) for fault in error.errors(include_url=False)]
+        problems = translate(error.errors(include_url=False), adapter.json_schema())
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         message = f"{what}: {first['pointer'] or 'the document'}: {first['message']}{more}"
         raise InvalidDocument(message, problems) from error
-
-
-def _problem(pointer: str, code: str, message: str, hint: str | None = None) -> Problem:
-    return {"pointer": pointer, "code": code, "message": message} | ({"hint": hint} if hint else {})
-
-
-def _from_pydantic(fault: Any, adapter: TypeAdapter[Any]) -> Problem:
-    # A discriminated union puts the tag ("tune") in front of the location; it is no part of the document.
-    location = [part for i, part in enumerate(fault["loc"]) if not (i == 0 and part in KINDS)]
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
-    if fault["type"] == "extra_forbidden":
-        unknown = str(location[-1])
-        known = sorted(set(_property_names(adapter.json_schema())))
-        near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else None
-        return _problem(pointer, "unknown_field", f"unknown field {unknown!r}", hint)
-    given = fault.get("input")
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and _is_short(given) else ""
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return _problem(pointer, str(fault["type"]), message + (shown if fault["type"] != "value_error" else ""))
-
-
-def _is_short(value: str | float) -> bool:
-    return len(str(value)) <= 80 and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def _property_names(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        yield from schema.get("properties", {})
-        for part in schema.values():
-            yield from _property_names(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            yield from _property_names(part)

@@ -15,8 +15,9 @@ from flan.data.plan import Plan, make_plan
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, UnreadableRow, open_rows
 from flan.data.selectors import Library, Selection, select_tasks
 from flan.errors import FlanError, NotFound, StoreCorrupt
-from flan.spec import EvaluateSpec, HoldOut, Pins, ServeSpec, Spec, TaskPin, TuneSpec, parse
+from flan.spec import EvaluateSpec, HoldOut, Pins, PromptFormat, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
+from flan.tasks.formats import formatted
 from flan.tasks.render import RowError, instance
 from flan.tasks.task import Collection, Task
 from flan.tasks.taxonomy import Taxonomy, excluded, load_taxonomy
@@ -67,14 +68,22 @@ def resolve(spec: Spec, library: Library, places: Places) -> Resolved:
 
 
 def pinned_tasks(spec: Spec, store: Store) -> dict[str, Task]:
-    """The tasks a resolved spec reads, by name. Raises NotFound, StoreCorrupt."""
+    """The tasks a resolved spec reads, by name, in the format it asks for. Raises NotFound, StoreCorrupt."""
     assert spec.pins is not None, "the spec is not resolved"
     tasks = {}
+    form = _format_of(spec)
     for name, pin in spec.pins.tasks.items():
-        tasks[name] = parse(Task, json.loads(store.read_bytes(pin.document)))
-        if tasks[name].name != name:
-            raise StoreCorrupt(f"the document pinned for task {name} is that of {tasks[name].name}")
+        task = parse(Task, json.loads(store.read_bytes(pin.document)))
+        if task.name != name:
+            raise StoreCorrupt(f"the document pinned for task {name} is that of {task.name}")
+        tasks[name] = formatted(task, form)
     return tasks
+
+
+def _format_of(spec: Spec) -> PromptFormat:
+    if isinstance(spec, TuneSpec):
+        return spec.mixture.prompt_format
+    return spec.prompt_format if isinstance(spec, EvaluateSpec) else "instructions"
 
 
 def open_pinned_rows(spec: Spec, tasks: Mapping[str, Task], split: str, places: Places) -> dict[str, Rows]:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flan.card import Lineage
-from flan.spec import Document, FewShot, OptionsPolicy, Sha256
+from flan.spec import Document, FewShot, OptionsPolicy, PromptFormat, Sha256
 from flan.tasks.taxonomy import Verdict
 
 SCORING_VERSION = 1
@@ -79,4 +79,5 @@ class Results(Document):
     scoring_version: int = SCORING_VERSION
     seed: int
     options: OptionsPolicy
+    prompt_format: PromptFormat = "instructions"
     few_shot: FewShot | None = None

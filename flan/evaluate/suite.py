@@ -138,6 +138,7 @@ def _asked_digest(spec: EvaluateSpec, task: Task, rows: Rows) -> str:
         "numbers": rows_of(spec, task, len(rows)),
         "templates": templates_of(spec, task),
         "options": spec.options,
+        "prompt_format": spec.prompt_format,
         "few_shot": spec.few_shot.model_dump(mode="json") if spec.few_shot else None,
     }
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
@@ -179,6 +180,7 @@ def _results(
         contract_digest=model.card.contract.digest(),
         seed=spec.seed,
         options=spec.options,
+        prompt_format=spec.prompt_format,
         few_shot=spec.few_shot,
     )
 

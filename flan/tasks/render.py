@@ -93,7 +93,7 @@ def _prepared(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise RowError(
             f"preparation {name!r} cannot read the row with {sorted(row)}: {error!r}",
-            hint="flan/tasks/prepare.py says which columns it expects",
+            hint="flan/tasks/prepare says which columns it expects",
         ) from error
 
 

@@ -127,7 +127,7 @@ class Task(Document):
     licence: str = "unknown"
     source: Annotated[HubSource | DatasetSource | SyntheticSource, Field(discriminator="kind")]
     prepare: Name | None = None
-    """A named function of flan/tasks/prepare.py, from raw row to row, where columns do not suffice."""
+    """A named function of flan/tasks/prepare, from raw row to row, where columns do not suffice."""
     fields: dict[FieldName, ColumnPath] = Field(min_length=1, max_length=64)
     constants: dict[FieldName, str] = Field(default={}, max_length=64)
     """Fields that hold the same text in every row: the languages of a translation."""

@@ -203,3 +203,15 @@ def test_few_shot_is_carried_out_and_said(folder: Path) -> None:
     assert {sample["num_exemplars"] for sample in samples} == {1}
     assert {template.num_pruned for template in results.tasks[0].templates} == {0}
     assert all("\n\n" in sample["prompt"] for sample in samples)
+
+
+def test_instructions_can_be_left_out(folder: Path) -> None:
+    """The ablation asks the bare row through one template, and its figures do not pass for another's."""
+    directory = carried_out(folder, tasks=["shop_reviews"], limit=3, prompt_format="no_template")
+    results, samples = results_of(directory), samples_of(directory)
+
+    assert results.prompt_format == "no_template"
+    assert {sample["template"] for sample in samples} == {0}
+    assert not any("OPTIONS:" in sample["prompt"] or "?" in sample["prompt"] for sample in samples)
+    asked = [each.asked for each in results_of(carried_out(folder, tasks=["shop_reviews"], limit=3)).tasks]
+    assert asked != [each.asked for each in results.tasks]

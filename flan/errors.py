@@ -5,6 +5,8 @@ clients, tests and the job's failure record match on it. An error that belongs t
 in that room; only those that several rooms raise stand here.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 Blame = Literal["user", "system", "infra"]
@@ -67,3 +69,14 @@ class StoreCorrupt(FlanError):
 
 Problem = dict[str, Any]
 """One fault of a document: {"pointer", "code", "message"} and, where we have an idea, "hint"."""
+
+
+def problem(pointer: str, code: str, message: str, hint: str | None = None) -> Problem:
+    """A fault at `pointer`, a JSON pointer into the document."""
+    return {"pointer": pointer, "code": code, "message": message} | ({"hint": hint} if hint else {})
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """A hint with the likeliest of `known`; None when none is spelt like `name`."""
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
+    return f"did you mean {found[0]!r}?" if found else None

@@ -1,0 +1,155 @@
+"""The fields of a document, by its JSON schema: where pydantic's locations are, and which field was meant.
+
+A location of pydantic's has steps that are not in the document: the tag of a union, the branch of a choice of
+types, the key of an object. They are found by walking the schema beside it.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Schema = Mapping[str, Any]
+Place = tuple[str | int, ...]
+"""Names and numbers from the top of a document."""
+Path = tuple[str, ...]
+"""Of a field: the names above it and its own; a list on the way is written `templates[]`."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "base": ("model",),
+    "base_model": ("base", "model"),
+    "batch_size": ("tokens_per_step", "micro_batch", "batch_tokens", "max_batch"),
+    "dataset": ("tasks",),
+    "datasets": ("tasks",),
+    "dtype": ("precision",),
+    "epochs": ("steps",),
+    "gpus": ("ranks",),
+    "grad_clip": ("gradient_clip",),
+    "lr": ("learning_rate",),
+    "max_grad_norm": ("gradient_clip",),
+    "max_length": ("input_length", "pack_length"),
+    "max_seq_length": ("input_length", "pack_length"),
+    "max_steps": ("steps",),
+    "max_tokens": ("max_new_tokens",),
+    "model": ("base",),
+    "num_epochs": ("steps",),
+    "num_gpus": ("ranks",),
+    "num_shots": ("shots",),
+    "num_steps": ("steps",),
+    "prompt": ("input",),
+    "stop_sequences": ("stop",),
+    "train_steps": ("steps",),
+    "warmup": ("warmup_steps",),
+}
+"""What other tools call our fields."""
+
+KEY = "[key]"
+"""pydantic's step to a name of an object, rather than to what it holds."""
+_WRITTEN_BY_US = frozenset({"pins"})
+_MAX_SUGGESTED = 2
+
+
+class Spot(NamedTuple):
+    """A place in a document."""
+
+    place: Place
+    is_choice: bool
+    """Whether the last step to it chose one of several types."""
+    schema: Schema
+    """Of what is there."""
+
+
+def spot_of(location: Sequence[str | int], schema: Schema) -> Spot:
+    """Where in the document pydantic's `location` is."""
+    defs, node = schema.get("$defs", {}), schema
+    parts: list[str | int] = []
+    is_choice = False
+    for step in location:
+        node, is_choice = _resolved(node, defs), False
+        if "discriminator" in node:
+            node = _by_reference(node["discriminator"]["mapping"].get(step), defs)
+        elif "anyOf" in node:
+            is_choice = True
+            type_ = "array" if str(step).startswith(("tuple", "list")) else "string"
+            node = next((branch for branch in node["anyOf"] if branch.get("type") == type_), {})
+        elif step == KEY:
+            node = {}
+        else:
+            parts.append(step)
+            node = _below(node, step)
+    return Spot(tuple(parts), is_choice, _resolved(node, defs))
+
+
+def suggestion(location: Sequence[str | int], schema: Schema) -> str | None:
+    """Where an unknown field probably belongs: of that name elsewhere, of another name for it, or spelt like it."""
+    *above, name = spot_of(location, schema).place
+    name, fields = str(name), list(_fields(*_root(schema, location)))
+    here: list[str] = []
+    for part in above:
+        if isinstance(part, int):
+            here[-1] += "[]"
+        else:
+            here.append(part)
+    beside = [path for path in fields if list(path[:-1]) == here]
+    for wanted in ((name,), ALIASES.get(name, ())):
+        if hits := [path for path in fields if path[-1] in wanted]:
+            nearest = sorted(hits, key=lambda path: (-_shared(path, here), len(path)))
+            return _did_you_mean(nearest[:_MAX_SUGGESTED])
+    for among, cutoff in ((beside, 0.6), (fields, 0.75)):
+        if likely := difflib.get_close_matches(name, [path[-1] for path in among], n=1, cutoff=cutoff):
+            return _did_you_mean([path for path in among if path[-1] == likely[0]][:_MAX_SUGGESTED])
+    return None
+
+
+def _below(node: Schema, step: str | int) -> Schema:
+    if isinstance(step, int):
+        return dict(node.get("items", {}))
+    if step in node.get("properties", {}):
+        return dict(node["properties"][step])
+    values = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
+    return values if isinstance(values, dict) else {}
+
+
+def _resolved(node: Schema, defs: Schema) -> Schema:
+    """`node` with its reference followed, and without its null."""
+    branches = [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]
+    if len(branches) == 1:
+        node = branches[0]
+    return _by_reference(node["$ref"], defs) if "$ref" in node else node
+
+
+def _by_reference(reference: str | None, defs: Schema) -> Schema:
+    return dict(defs[reference.rpartition("/")[2]]) if reference else {}
+
+
+def _root(schema: Schema, location: Sequence[str | int]) -> tuple[Schema, Schema]:
+    """The object at the top, for the kind of document that was sent; and the definitions it refers to."""
+    defs = schema.get("$defs", {})
+    node = _resolved(schema, defs)
+    if "discriminator" in node:
+        node = _by_reference(node["discriminator"]["mapping"].get(location[0]), defs)
+    return node, defs
+
+
+def _fields(node: Schema, defs: Schema, above: Path = ()) -> Iterator[Path]:
+    """Every field of a document that people write, by its path."""
+    node = _resolved(node, defs)
+    if "items" in node and above:
+        node, above = _resolved(node["items"], defs), (*above[:-1], f"{above[-1]}[]")
+    properties: dict[str, Schema] = {}
+    for branch in node.get("oneOf", [node]):
+        properties |= _resolved(branch, defs).get("properties", {})
+    for name, value in properties.items():
+        if name not in _WRITTEN_BY_US:
+            yield (*above, name)
+            yield from _fields(value, defs, (*above, name))
+
+
+def _shared(path: Path, here: Sequence[str]) -> int:
+    """How many names two paths have in common at their beginning."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(path, here, strict=False)) if a != b), min(len(path), len(here))
+    )
+
+
+def _did_you_mean(paths: Sequence[Path]) -> str:
+    return f"did you mean {' or '.join(repr('.'.join(path)) for path in paths)}?"

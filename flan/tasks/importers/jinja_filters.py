@@ -103,8 +103,6 @@ def _most_frequent(run: Run, value: Any) -> list[Any] | None:
         return None
     items = items_of(run, value)
     weigh(run, items)
-    if any(type(item) is tuple for item in items):
-        raise TypeError("counts tuples")
     counts = Counter(items).most_common()
     return [item for item, count in counts if count == counts[0][1]]
 

@@ -16,7 +16,7 @@ from flan.tasks.importers.jinja_run import (
     Run,
     TemplateTooCostly,
 )
-from flan.tasks.importers.jinja_values import KEYS, items_of, join_texts, pay_search, text_of, weigh
+from flan.tasks.importers.jinja_values import items_of, join_texts, pay_search, text_of, weigh
 
 
 def capitalize(run: Run, value: Any) -> str:
@@ -144,9 +144,8 @@ def _dict_update(run: Run, values: dict[Any, Any], more: Any) -> None:
     values.update(more)
 
 
-def _dict_get(_run: Run, values: dict[Any, Any], key: Any, default: Any = None) -> Any:
-    if type(key) not in KEYS:
-        raise TypeError(f"a {type(key).__name__} as the key of an object")
+def _dict_get(run: Run, values: dict[Any, Any], key: Any, default: Any = None) -> Any:
+    weigh(run, key)
     return values.get(key, default)
 
 

@@ -94,9 +94,7 @@ def get_item(run: Run, value: Any, key: Any) -> Any:
     if isinstance(value, Undefined):
         return value[key]  # raises UndefinedError, which names it
     if type(value) is dict:
-        if type(key) not in KEYS:
-            raise CannotRender(f"line {run.line}: a {type(key).__name__} as the key of an object")
-        if key in value:
+        if type(key) in KEYS and key in value:
             return value[key]
     elif type(value) in (str, list, tuple, range) and type(key) in (int, bool):
         return value[key] if -len(value) <= key < len(value) else Undefined(obj=value, name=str(key))
@@ -126,8 +124,6 @@ def contains(run: Run, values: Any, value: Any) -> bool:
         weigh(run, value)
         weigh(run, values)
         run.spend(len(values))
-        if type(values) is dict and type(value) is tuple:
-            raise CannotRender(f"line {run.line}: a tuple as the key of an object")
     elif not isinstance(values, Undefined):
         raise CannotRender(f"line {run.line}: looks for a value in {type(values).__name__}")
     return value in values

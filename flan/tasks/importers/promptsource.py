@@ -125,7 +125,7 @@ def render_promptsource(
         raise CannotRender(
             f"template {template.name!r}: the row has a column 'answer_choices', which is reserved"
         )
-    draw = _draws(seed, template.id)
+    draw = seeded_draws(seed, template.id)
     try:
         choices = None
         if template.answer_choices is not None:
@@ -146,6 +146,17 @@ def render_promptsource(
     return RenderedPrompt(parts[0], parts[1], tuple(map(_restored, choices or ())))
 
 
+def seeded_draws(seed: int, template_id: str) -> Callable[[int], int]:
+    """A function from n to 0 … n - 1: its k-th call depends on `seed`, `template_id` and k alone."""
+    numbers = count()
+
+    def draw(n: int) -> int:
+        digest = hashlib.sha256(f"{seed}\0{template_id}\0{next(numbers)}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") % n
+
+    return draw
+
+
 def _as_document(fields: Mapping[str, Any]) -> dict[str, Any]:
     metadata = fields.get("metadata") or {}
     given = {key: value for key, value in fields.items() if key not in ("metadata", "reference")}
@@ -157,16 +168,6 @@ def _with_truncation(jinja: str, truncation: Truncation) -> str:
     if truncation == "none":
         return jinja
     return jinja.replace("}}", f" | string | truncate({TRUNCATED_CHARS}) }}}}")
-
-
-def _draws(seed: int, template_id: str) -> Callable[[int], int]:
-    numbers = count()
-
-    def draw(n: int) -> int:
-        digest = hashlib.sha256(f"{seed}\0{template_id}\0{next(numbers)}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % n
-
-    return draw
 
 
 def _guarded(text: str) -> str:

@@ -16,7 +16,8 @@ from flan.errors import InvalidDocument
 MAX_FILE_CHARS = 1_000_000
 MAX_DEPTH = 12
 _TAGS = ("!Template", "!TemplateMetadata")
-MAX_VALUES = 100_000
+MAX_VALUES = 40_000
+"""Forty for each of a thousand templates."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -66,11 +67,13 @@ def read_yaml(text: str) -> dict[str, Any]:
 def _check_events(text: str) -> None:
     # Before anything is built, and without recursion: the builder's own would overflow the stack.
     depth = line = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for number, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         line = line if event.start_mark is None else event.start_mark.line + 1
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _invalid(f"line {line}: nested deeper than {MAX_DEPTH} levels")
+        if number > MAX_VALUES:
+            raise _invalid(f"line {line}: more than {MAX_VALUES} values")
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
             raise _invalid(f"line {line}: a merge key, whose copies have no bound")
 

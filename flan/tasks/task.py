@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from flan.errors import InvalidDocument, NotFound
 from flan.spec import Document, Name, Reference, Sha256, parse
@@ -137,6 +137,8 @@ class Task(Document):
     metrics: tuple[Literal["accuracy", "exact_match", "f1", "rouge_l"], ...] = Field(min_length=1)
     """The first one is the headline."""
     templates: tuple[Template, ...] = Field(min_length=1, max_length=100)
+    example: dict[str, JsonValue] | None = None
+    """A made-up row in the source's columns, for pages, previews and tests where no data is at hand."""
 
     @model_validator(mode="after")
     def _templates_fit(self) -> Self:

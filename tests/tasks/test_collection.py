@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flan.data.rows import STAND_IN, EmptyDataset, MissingRows, Places, Rows, open_rows
+from flan.tasks.lint import lint
 from flan.tasks.options import read_options
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task, collection_folder, load_collection
@@ -179,6 +180,23 @@ def test_tasks_of_a_family_are_asked_in_the_same_words(one: str, other: str) -> 
     assert TASKS[one].templates == TASKS[other].templates
 
 
+@each_task
+def test_its_made_up_row_goes_through_every_template(task: Task) -> None:
+    """Pages and previews have something to show of each task, and it is without fault."""
+    assert task.example is not None
+
+    assert not [finding for finding in lint(task, [task.example]) if finding.severity == "error"]
+
+
+@pytest.mark.data
+@each_task
+def test_its_made_up_row_has_the_columns_of_real_ones(task: Task) -> None:
+    """The same names and kinds of values as in one of the splits, so that what holds for it holds for them."""
+    shapes = [_shape(rows[0]) for rows in rows_at_hand(task).values()]
+
+    assert not shapes or _shape(task.example) in shapes
+
+
 def rows_at_hand(task: Task) -> dict[str, Rows]:
     """Split → rows, without the splits that the data folder lacks or has too few rows of."""
     rows = {}
@@ -228,3 +246,12 @@ def _spread(task: Task, rows: Rows) -> list[dict[str, Any]]:
     column, value = DROPPED.get(task.name, ("", None))
     spread = (rows[i] for i in range(0, len(rows), stride))
     return [row for row in spread if column not in row or row[column] != value]
+
+
+def _shape(value: Any) -> Any:
+    """The types in a value; a list has that of its first item."""
+    if isinstance(value, dict):
+        return {key: _shape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shape(value[0])] if value else []
+    return type(value)

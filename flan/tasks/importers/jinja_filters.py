@@ -101,7 +101,8 @@ def _map(run: Run, value: Any, *, attribute: Any) -> Iterator[Any]:
 def _most_frequent(run: Run, value: Any) -> list[Any] | None:
     if not value:
         return None
-    items = items_of(run, value)
+    # An object's values are taken for counts, as Counter does.
+    items = value if type(value) is dict else items_of(run, value)
     weigh(run, items)
     counts = Counter(items).most_common()
     return [item for item, count in counts if count == counts[0][1]]

@@ -132,6 +132,12 @@ def _list_index(run: Run, values: list[Any], value: Any) -> int:
     return values.index(value)
 
 
+def _list_count(run: Run, values: list[Any], value: Any) -> int:
+    weigh(run, values)
+    weigh(run, value)
+    return values.count(value)
+
+
 def _list_append(run: Run, values: list[Any], value: Any) -> None:
     run.spend(1)
     values.append(value)
@@ -164,7 +170,8 @@ METHODS: dict[type, dict[str, Callable[..., Any]]] = {
         "title": _text_title,
         "upper": upper,
     },
-    list: {"append": _list_append, "index": _list_index},
+    list: {"append": _list_append, "count": _list_count, "index": _list_index},
+    tuple: {"count": _list_count, "index": _list_index},
     dict: {"get": _dict_get, "update": _dict_update},
 }
 METHOD_NAMES = frozenset[str]().union(*METHODS.values())

@@ -12,7 +12,7 @@ from jinja2.runtime import Undefined
 from flan.errors import FlanError
 from flan.tasks.render import RowError
 
-MAX_STEPS = 100_000
+MAX_STEPS = 500_000
 MAX_TEXT_CHARS = 1_000_000
 """Of any one text, the output among them."""
 MAX_NESTING = 32

@@ -348,6 +348,16 @@ FILTERS = [
 
 OPERATORS = "+,-,*,/,//,%,**,~,==,!=,<,<=,>,>=,in,not in,and,or"
 
+ON_PURPOSE = (
+    "has no method",
+    "is a method",
+    "an iterator",
+    "text % values",
+    "real number",
+    "key of an object",
+)
+"""Parts of the messages of what Jinja would do: print an address, format text, know a complex number."""
+
 
 def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     operators = st.sampled_from(OPERATORS.split(","))
@@ -373,12 +383,15 @@ def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 @given(st.recursive(ATOMS, _larger, max_leaves=6), st.fixed_dictionaries(dict.fromkeys("abt", JSON_VALUES)))
 def test_any_expression_gives_what_jinja_gives(expression: str, row: dict[str, Any]) -> None:
-    """Whatever is put together from the list: Jinja's text, or an error where Jinja has one."""
+    """Whatever is put together from the list: Jinja's text, or its error, but for what is refused on purpose."""
     source = f"{{{{ {expression} }}}}"
     try:
-        ours = _ours(source, row)
+        ours = read_jinja(source).render(row, lambda n: 5 % n)
     except TemplateTooCostly:
         return
+    except CannotRender as error:
+        if any(reason in error.message for reason in ON_PURPOSE):
+            return
+        ours = "error"
 
-    theirs = _theirs(source, row)
-    assert ours == theirs or (ours == "error" and ("<" in theirs or "%" in expression)), (ours, theirs)
+    assert ours == _theirs(source, row)

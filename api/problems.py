@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from api.surface import methods_at
 from flan.errors import Blame, Conflict, FlanError, InvalidDocument, NotFound, Problem
+from flan.faults import plain
 from workers.ledger.session import LedgerUnavailable, is_passing
 
 log = logging.getLogger(__name__)
@@ -118,12 +119,12 @@ def status_of(error: FlanError) -> int:
 def problem_of(error: FlanError, request: Request) -> JSONResponse:
     """`error` as the answer to `request`."""
     status = status_of(error)
-    if status >= 500:
-        log.error(
-            "request failed", extra={"request_id": _request_id(request), "code": error.code}, exc_info=error
-        )
     # What broke on our side may speak of folders and tables: the log has it, the answer does not.
     is_ours = status >= 500 and not isinstance(error, HttpError)
+    if status >= 500:
+        level, cause = (logging.ERROR, error) if is_ours else (logging.WARNING, None)
+        extra = {"request_id": _request_id(request), "code": error.code}
+        log.log(level, "request failed", extra=extra, exc_info=cause)
     faults = error.problems if isinstance(error, InvalidDocument) else _single_fault(error)
     values = {} if is_ours else {name: value for name, value in error.values.items() if name != "problems"}
     headers = error.headers if isinstance(error, HttpError) else {}
@@ -204,18 +205,16 @@ def _of_flan(request: Request, error: FlanError) -> Response:
 
 
 def _of_parameters(request: Request, error: RequestValidationError) -> Response:
-    faults = [
-        {
-            "parameter": str(fault["loc"][-1]),
-            "code": str(fault["type"]),
-            "message": str(fault["msg"]),
-        }
-        for fault in error.errors()
-    ]
+    faults = [_of_parameter(fault) for fault in error.errors()]
     first = faults[0]
-    return answer(
-        request, 422, InvalidParameter.code, f"{first['parameter']}: {first['message']}", faults=faults
-    )
+    detail = f"{first['parameter']}: {first['message']}"
+    return answer(request, 422, InvalidParameter.code, detail, hint=first.get("hint"), faults=faults)
+
+
+def _of_parameter(fault: Any) -> Problem:
+    said = plain(fault)
+    hint = {"hint": said.hint} if said.hint else {}
+    return {"parameter": str(fault["loc"][-1]), "code": str(fault["type"]), "message": said.message, **hint}
 
 
 def _of_routing(request: Request, error: HTTPException) -> Response:

@@ -81,7 +81,8 @@ def plain(fault: Any) -> Plain:
         return Plain(f"needs {_TYPES[code]}{_not(given)}")
     if code in _LIMITS:
         words, bound = _LIMITS[code]
-        return Plain(f"must be {words} {_number(context[bound])}{_not(given)}")
+        # Only a number gets as far as to its limits; one in an address is text, and needs no quotes.
+        return Plain(f"must be {words} {_number(context[bound])}, not {str(given)[:_MAX_SHOWN_CHARS]}")
     if code == "literal_error":
         return _none_of(given, _quoted(context["expected"]))
     if code == "union_tag_invalid":

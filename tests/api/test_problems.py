@@ -58,7 +58,7 @@ def test_a_misspelt_field_is_named_with_its_place_and_the_nearest_one(client: Te
     faults = {fault["pointer"]: fault for fault in client.post("/jobs", json=spec).json()["errors"]}
 
     assert set(faults) == {"/mixture/taskz", "/optimzer"}
-    assert faults["/mixture/taskz"]["hint"] == "did you mean 'tasks'?"
+    assert faults["/mixture/taskz"]["hint"] == "did you mean 'mixture.tasks'?"
     assert faults["/optimzer"]["hint"] == "did you mean 'optimizer'?"
 
 
@@ -68,6 +68,22 @@ def test_a_misspelt_parameter_is_named_with_the_nearest_one(client: TestClient) 
 
     assert answer.json()["hint"] == "did you mean 'dry_run'?"
     assert client.get("/jobs").json()["data"] == []
+
+
+def test_a_bad_parameter_is_told_in_plain_words(client: TestClient) -> None:
+    """As a fault of a body is: what is needed, what was given, what was probably meant."""
+    said = {
+        path: client.get(f"/jobs?{path}").json()
+        for path in ("limit=101", "limit=x", "kind=tine", "state=queud")
+    }
+
+    assert {path: problem["errors"][0]["message"] for path, problem in said.items()} == {
+        "limit=101": "must be at most 100, not 101",
+        "limit=x": "needs a whole number, not 'x'",
+        "kind=tine": "must be tune, evaluate or serve, not 'tine'",
+        "state=queud": "'queud' is none of queued, running, paused, succeeded, failed, cancelled, cancelling, pausing",
+    }
+    assert said["state=queud"]["hint"] == "did you mean 'queued'?"
 
 
 def test_allow_lists_every_method_of_the_path(client: TestClient) -> None:

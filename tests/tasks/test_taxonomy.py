@@ -170,7 +170,7 @@ def test_what_is_left_after_a_hold_out_proves_the_held_out(held: set[str]) -> No
         ({"clusters": CLUSTERS, "adjacency": {"nli": ["parra"]}}, "did you mean 'para'?"),
         ({"clusters": CLUSTERS, "adjacency": {"nli": ["nli"]}}, "adjacent to itself"),
         ({"clusters": CLUSTERS, "lineage": [{"a": "x", "b": "x", "why": "same"}]}, "with itself"),
-        ({"clusters": {}}, "at least 1"),
+        ({"clusters": {}}, "at least one"),
     ],
 )
 def test_a_taxonomy_that_contradicts_itself_is_refused(value: dict[str, Any], says: str) -> None:

@@ -52,8 +52,8 @@ def test_any_text_can_be_written_in_a_pattern(text: str) -> None:
         ({"input": "{text}", "target": "{text}"}, "no {answer}"),
         ({"input": "{text} {answer}"}, "gives the {answer} away"),
         ({"input": "{text"}, "stray"),
-        ({"input": "x" * 16_385}, "at most 16384"),
-        ({"input": ""}, "at least 1"),
+        ({"input": "x" * 16_385}, "at most 16,384 characters"),
+        ({"input": ""}, "cannot be empty"),
     ],
 )
 def test_a_template_that_cannot_ask_is_refused(value: dict[str, str], says: str) -> None:

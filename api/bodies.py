@@ -20,6 +20,9 @@ from flan.tasks.task import parse_yaml
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
+JSON = "application/json"
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+"""The name that is registered, and those that are also used."""
 MAX_YAML_BYTES = 256 * 1024  # the YAML reader is slow: a longer text would hold a thread for seconds
 D = TypeVar("D", bound=Document)
 
@@ -34,7 +37,7 @@ class Raw(NamedTuple):
 async def read_raw(request: Request, here: Here) -> Raw:
     """The whole body of a request. Raises TooLarge, UnsupportedMedia."""
     chunks = [chunk async for chunk in capped(request, here.settings.max_body_bytes)]
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     return Raw(b"".join(chunks), media_type)
 
 
@@ -59,24 +62,35 @@ async def capped(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 def read_json(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
     """The JSON value of a body. Raises UnsupportedMedia, BadRequest, InvalidDocument."""
-    if raw.media_type != "application/json" and not raw.media_type.endswith("+json"):
-        raise UnsupportedMedia(
-            f"this endpoint reads application/json, not {raw.media_type}",
-            hint="send the header Content-Type: application/json",
-        )
+    if not _is_json(raw):
+        raise _unsupported(raw, [JSON])
     return checked(_loads(_text(raw.data)))
 
 
 def read_json_or_yaml(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
     """The value of a JSON or YAML body. Raises as read_json does."""
-    if raw.media_type not in ("application/yaml", "application/x-yaml", "text/yaml"):
+    if _is_json(raw):
         return read_json(raw)
+    if raw.media_type not in YAML:
+        raise _unsupported(raw, [JSON, YAML[0]])
     if len(raw.data) > MAX_YAML_BYTES:
         raise TooLarge(f"YAML of more than {MAX_YAML_BYTES:,} bytes is not read", hint="send it as JSON")
     try:
         return checked(parse_yaml(_text(raw.data)))
     except RecursionError as error:
         raise _invalid("", "too_deep", f"nested more than {MAX_DEPTH} deep") from error
+
+
+def _is_json(raw: Raw) -> bool:
+    return raw.media_type == JSON or raw.media_type.endswith("+json")
+
+
+def _unsupported(raw: Raw, accepted: list[str]) -> UnsupportedMedia:
+    return UnsupportedMedia(
+        f"this endpoint reads {' or '.join(accepted)}, not {raw.media_type}",
+        hint=f"send the header Content-Type: {' or '.join(accepted)}",
+        accepted=accepted,
+    )
 
 
 class Body(Generic[D]):

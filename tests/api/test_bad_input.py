@@ -66,7 +66,7 @@ SPECS = [
     (_with(name="a" * 65), "/name"),
     (_with(name=""), "/name"),
     (_with(name="..%2e"), "/name"),
-    (_with(kind="sweeep"), ""),
+    (_with(kind="sweeep"), "/kind"),
     (_with(resources={"ranks": 0}), "/resources/ranks"),
     (_with(resources={"ranks": 10**9}), "/resources/ranks"),
     (_with(optimizer={"learning_rate": 0}), "/optimizer/learning_rate"),
@@ -92,7 +92,7 @@ SPECS = [
     ({"kind": "evaluate", "name": "e", "model": "preset:nano", "tasks": ["*"]}, "/model"),
     ({"kind": "evaluate", "name": "e", "model": "m@99999999999999999999", "tasks": ["*"]}, "/model"),
     ({"kind": "serve", "name": "s", "model": "none"}, "/model"),
-    ({"name": "s"}, ""),
+    ({"name": "s"}, "/kind"),
 ]
 
 
@@ -179,6 +179,19 @@ def test_yaml_that_explodes_is_refused(client: TestClient) -> None:
     for text in texts:
         answer = client.post("/template-sets", content=text, headers={"Content-Type": "application/yaml"})
         assert answer.status_code == 422, (text[:40], answer.text)
+
+
+def test_a_type_that_is_not_read_is_refused_with_those_that_are(client: TestClient) -> None:
+    """Template sets come as JSON or YAML, jobs as JSON alone; the message says which."""
+    said = {}
+    for path in ("/template-sets", "/jobs"):
+        answer = client.post(path, content="name: a", headers={"Content-Type": "text/plain"})
+        assert answer.status_code == 415
+        said[path] = (answer.json()["detail"], answer.json()["values"]["accepted"])
+
+    json_, yaml = "application/json", "application/yaml"
+    assert said["/template-sets"] == (f"this endpoint reads {json_} or {yaml}, not text/plain", [json_, yaml])
+    assert said["/jobs"] == (f"this endpoint reads {json_}, not text/plain", [json_])
 
 
 def test_a_compressed_body_is_not_read(client: TestClient) -> None:

@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 from api.catalog import template_sets
 from api.catalog.collections import tasks_of
 from flan.card import ModelCard
-from flan.data.bases import PRESET_PREFIX, import_base
-from flan.errors import FlanError, NotFound
+from flan.data.bases import PRESET_PREFIX, PRESETS, NotOnThisMachine, import_base
+from flan.errors import FlanError, NotFound, did_you_mean
 from flan.store import Store
 from flan.tasks.task import Collection, Task
 from workers.ledger import models
 
 _TOO_MANY_DIGITS = re.compile(r"@\d{10,}$")  # more than any version has, and than the database counts
+
+_SHOWN = 5  # names listed where none is like the one that was given
 
 
 class ForbiddenPath(FlanError):
@@ -48,23 +50,40 @@ class CatalogLibrary:
         if reference.startswith(PRESET_PREFIX):
             return import_base(reference, self._store)
         if _TOO_MANY_DIGITS.search(reference):
-            raise NotFound(f"no model {reference!r}")
+            raise self._unknown(reference)
         try:
             version = models.find(self._session, reference)
         except models.ModelNotFound as error:
             unknown = error
         else:
             return version.digest, models.card_of(version)
+        is_path = reference.startswith((".", "/", "~"))
         # A name that happens to be a folder beside the running API must not open that folder.
-        if reference.startswith((".", "/", "~")) or Path(reference).exists():
-            return import_base(str(self._allowed(reference)), self._store)
+        is_folder_here = Path(reference).exists()
+        if is_folder_here and not is_path and self._models_folder is None:
+            raise self._unknown(reference) from unknown
         try:
-            return import_base(reference, self._store)
-        except NotFound as error:
-            raise NotFound(
-                f"no model {reference!r}: not registered here, nor in the hub cache of this machine",
-                hint=error.hint,
-            ) from unknown
+            where = str(self._allowed(reference)) if is_path or is_folder_here else reference
+            return import_base(where, self._store)
+        except NotOnThisMachine as error:
+            raise self._unknown(reference) from error
+
+    def _unknown(self, reference: str) -> NotFound:
+        """That no model goes by `reference`; the hint says only what this server can do about it."""
+        name, _, _ = reference.partition("@")
+        known = [version.name for version in models.page(self._session, limit=models.PAGE)]
+        if name in known:
+            newest = models.versions(self._session, name)[0].version
+            called = [f"@{alias}" for alias in models.aliases(self._session, name)]
+            hint = f"{name} has the versions {', '.join([f'@1 to @{newest}', *called])}"
+        elif near := did_you_mean(name, known):
+            hint = near
+        elif reference.count("/") == 1 and not reference.startswith((".", "/", "~")):
+            hint = f"the server's operator can fetch it from the hub: hf download {reference}"
+        else:
+            some = f"registered are: {', '.join(known[:_SHOWN])}" if known else "no model is registered yet"
+            hint = f"{some}; a tune job can start from {' or '.join(PRESETS)}"
+        return NotFound(f"there is no model {reference!r} here", hint=hint)
 
     def _allowed(self, reference: str) -> Path:
         """The directory, which must lie below the models folder, links followed. Raises ForbiddenPath."""

@@ -19,10 +19,15 @@ class UnsafeWeights(FlanError):
     code, blame = "unsafe_weights", "user"
 
 
+class NotOnThisMachine(NotFound):
+    """A model is neither a directory nor in the hub cache of this machine."""
+
+
 def import_base(reference: str, store: Store) -> tuple[str | None, ModelCard | None]:
     """Digest and card of what `reference` names; (None, None) for a preset, no card for foreign weights.
 
-    A directory, or a hub id whose files are in this machine's hub cache. Raises NotFound, UnsafeWeights.
+    A directory, or a hub id whose files are in this machine's hub cache. Raises NotOnThisMachine, with the way
+    out for who sits at this machine; NotFound, UnsafeWeights.
     """
     if reference.startswith(PRESET_PREFIX):
         if reference not in PRESETS:
@@ -40,7 +45,10 @@ def import_base(reference: str, store: Store) -> tuple[str | None, ModelCard | N
 
 
 def model_directory(reference: str) -> Path:
-    """Where a model lies on this machine: a directory, or a hub id in the hub's cache. Raises NotFound."""
+    """Where a model lies on this machine: a directory, or a hub id in the hub's cache.
+
+    Raises NotOnThisMachine.
+    """
     directory = Path(reference)
     return directory if directory.is_dir() else _cached(reference)
 
@@ -52,7 +60,9 @@ def _cached(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise NotFound(
+        # What the hub could not call a model is a path, and fetching it would find nothing.
+        fetch = "" if isinstance(error, HFValidationError) else f", or fetch it first: hf download {hub_id}"
+        raise NotOnThisMachine(
             f"no model {hub_id!r}: neither a directory nor in the hub cache of this machine",
-            hint="give a directory, preset:nano, or fetch it first: hf download " + hub_id,
+            hint=f"give a directory, preset:nano{fetch}",
         ) from error

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from flan.card import ModelCard
-from flan.errors import Conflict, NotFound
+from flan.errors import Conflict, NotFound, did_you_mean
 from flan.spec import Name
 from flan.tasks.task import Collection, Task
 from flan.tasks.taxonomy import Taxonomy
@@ -87,7 +87,7 @@ def _selected(
     try:
         return [library.task(selector)]
     except NotFound as error:
-        hint = _near(selector, collection) or error.hint
+        hint = _likely(selector, collection, taxonomy) or error.hint
         raise UnknownTask(f"there is no task {selector!r}", hint=hint, pointer=pointer) from error
 
 
@@ -96,10 +96,15 @@ def _cluster(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: 
     if not tasks:
         known = {task.cluster for task in collection.values()}
         why = "has no task" if name in taxonomy.clusters else "does not exist"
-        raise UnknownCluster(f"cluster {name!r} {why}", hint=_near(name, known), pointer=pointer)
+        raise UnknownCluster(f"cluster {name!r} {why}", hint=did_you_mean(name, known), pointer=pointer)
     return tasks
 
 
-def _near(name: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else None
+def _likely(selector: str, collection: Mapping[str, Task], taxonomy: Taxonomy) -> str | None:
+    """A hint at the task, or at the cluster by either of its names, that is spelt most like `selector`."""
+    meant = {name: name for name in collection}
+    for cluster in {task.cluster for task in collection.values()}:
+        for name in (cluster, taxonomy.clusters.get(cluster, cluster).lower()):
+            meant[name] = CLUSTER_PREFIX + cluster
+    near = difflib.get_close_matches(selector.lower(), sorted(meant), n=1, cutoff=0.6)
+    return f"did you mean {meant[near[0]]!r}?" if near else None

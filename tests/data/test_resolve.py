@@ -190,6 +190,8 @@ def test_pins_cannot_smuggle_a_held_out_task_in(desk: Desk) -> None:
     ("spec", "error", "pointer", "said"),
     [
         (tune("mood", "moood"), UnknownTask, "/mixture/tasks/1", "'mood'"),
+        (tune("sentiment"), UnknownTask, "/mixture/tasks/0", "'cluster:sentiment'"),
+        (tune("Entailmant"), UnknownTask, "/mixture/tasks/0", "'cluster:entailment'"),
         (tune("cluster:sentimant"), UnknownCluster, "/mixture/tasks/0", "'sentiment'"),
         (tune("cluster:translation"), UnknownCluster, "/mixture/tasks/0", "has no task"),
         (tune(hold_out={"clusters": ["entailmant"]}), InvalidDocument, "/mixture/hold_out/clusters/0", "entailment"),

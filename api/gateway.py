@@ -13,17 +13,21 @@ import httpx
 from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.orm import Session
 
 from api.deps import Platform
 from api.problems import HttpError
-from flan.errors import FlanError
-from workers.ledger import models
+from flan.errors import FlanError, did_you_mean
+from workers.ledger import jobs, models, states
 from workers.ledger.models import Served
+from workers.ledger.tables import Job
 
 _CUT = (
     b'event: error\ndata: {"status": 503, "code": "model_unreachable", '
     b'"detail": "the model stopped in the middle of its answer", "retryable": true}\n\n'
 )
+_NOT_YET = ("running", "queued", "pausing", "paused")
+"""States, as shown, of a serve job that may come to answer; the nearest first."""
 _PASSED_ON = ("content-type", "cache-control", "retry-after")
 NOBODY_WAITS = Response(status_code=499)
 """For a client that went away. Nobody reads it; it tells the figures apart."""
@@ -33,6 +37,12 @@ class NoModelNamed(HttpError):
     """The request names no model, and which one is meant cannot be told."""
 
     code, status = "model_needed", 422
+
+
+class ModelStarting(HttpError):
+    """The model is to be served, and its job is not so far yet."""
+
+    code, status, blame = "model_starting", 503, "infra"
 
 
 class ModelUnreachable(HttpError):
@@ -61,7 +71,8 @@ async def ask(
 ) -> httpx.Response | None:
     """The head of a served model's answer, its body still to be read; None when the client went away.
 
-    Raises ModelNotFound and NoModelNamed, both listing what is served; ModelUnreachable, ModelTooSlow.
+    Raises ModelNotFound and NoModelNamed, both listing what is served; ModelStarting, ModelUnreachable,
+    ModelTooSlow.
     """
     served = await to_thread.run_sync(_find, here, model)
     token = await to_thread.run_sync(_token, served)
@@ -95,18 +106,65 @@ async def read_whole(answer: httpx.Response) -> bytes:
 
 def _find(here: Platform, model: str | None) -> Served:
     with here.sessions.begin() as session:
-        if model is not None:
-            try:
-                return models.find_served(session, model)
-            except models.ModelNotFound as error:
-                error.pointer = "/model"
-                raise
-        served = models.find_default_served(session)
-        names = sorted({each.name for each in models.all_served(session)})
-    if served is None:
-        several = f"served are: {', '.join(names)}" if names else "deploy a model with a serve job first"
-        raise NoModelNamed("name a model", hint=several, pointer="/model", served=names)
-    return served
+        if model is None:
+            return _find_default(session)
+        try:
+            return models.find_served(session, model)
+        except models.ModelNotFound as error:
+            if (job := _on_its_way(session, model)) is not None:
+                raise _starting(job) from error
+            error.pointer = "/model"
+            registered = _registered(session, model)
+            if registered is not None:
+                error.hint = f"{error.hint}; {registered}" if error.values["served"] else registered
+            raise
+
+
+def _find_default(session: Session) -> Served:
+    served = models.find_default_served(session)
+    if served is not None:
+        return served
+    names = sorted({each.name for each in models.all_served(session)})
+    if not names and (job := _on_its_way(session)) is not None:
+        raise _starting(job)
+    several = f"served are: {', '.join(names)}" if names else "deploy a model with a serve job first"
+    raise NoModelNamed("name a model", hint=several, pointer="/model", served=names)
+
+
+def _on_its_way(session: Session, model: str | None = None) -> Job | None:
+    """The serve job that will answer for `model` (None = any) once it runs: the one nearest to it."""
+    try:
+        digest = models.find(session, model).digest if model is not None else None
+    except models.ModelNotFound:
+        digest = None
+    for state in _NOT_YET:
+        for job in jobs.page(session, wanted=jobs.JobFilter(state=state, kind="serve"), limit=jobs.PAGE):
+            pinned = (job.spec.get("pins") or {}).get("model")
+            if job.url is None and (model in (None, job.name) or (digest is not None and pinned == digest)):
+                return job
+    return None
+
+
+def _starting(job: Job) -> ModelStarting:
+    state: str = states.shown(job.state, job.wish)
+    if state == "running":
+        state = "starting"
+    elif state == "queued" and job.attempt > 0:
+        state = "restarting"
+    is_resting = state in ("paused", "pausing")
+    hint = f"resume it: POST /jobs/{job.id}/resume" if is_resting else "ask again in a few seconds"
+    return ModelStarting(
+        f"model {job.name!r} does not answer yet: job {job.id} is {state}", hint=hint, job=job.id, state=state
+    )
+
+
+def _registered(session: Session, model: str) -> str | None:
+    """What the registered models have to do with a name that is not served."""
+    name, _, _ = model.partition("@")
+    known = [version.name for version in models.page(session, limit=models.PAGE)]
+    if name in known:
+        return f"{name!r} is registered: deploy it with a serve job"
+    return did_you_mean(name, known)
 
 
 def _token(served: Served) -> str:

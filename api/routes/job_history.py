@@ -20,7 +20,7 @@ from api.pages import Page, PageHere, cut, listing
 from api.problems import InvalidParameter
 from api.schemas import List
 from flan.errors import NotFound
-from workers.ledger import checkpoints, jobs, journal
+from workers.ledger import checkpoints, jobs, journal, states
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
 _READ = [needs("jobs:read")]
@@ -33,6 +33,12 @@ class NoResults(NotFound):
     """The job has not found anything out yet."""
 
     code = "no_results"
+
+
+class NotStarted(NotFound):
+    """No rank of the job has written anything, because none was started."""
+
+    code = "not_started"
 
 
 @router.get(
@@ -123,9 +129,13 @@ def read_job_log(
     with here.sessions.begin() as session:
         job = jobs.get(session, job_id)
         tried = {each.number: each for each in jobs.attempts(session, job_id)}
+    if not tried:
+        raise NotStarted(
+            f"job {job_id} has not started yet", hint=f"it is {states.shown(job.state, job.wish)}"
+        )
     number = attempt or job.attempt
     if number not in tried:
-        raise NotFound(f"job {job_id} has no attempt {number}", hint="it may still be queued")
+        raise NotFound(f"job {job_id} has no attempt {number}", hint=f"it has 1 to {max(tried)}")
     return logs.read(tried[number], rank, offset)
 
 

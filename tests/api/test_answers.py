@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.app import create_app
 from api.client import Client
 from api.settings import Settings
+from flan.spec import ServeSpec, parse
 from tests.api.conftest import make_key
 from tests.api.live import listening
-from tests.api.world import serving
+from tests.api.world import DIGEST, NODE, claim, finish, serving
 from tests.serve.lively import TOKEN, gate, lively_model, wait_until
-from workers.ledger import jobs, models
+from workers.ledger import jobs, models, nodes
+from workers.ledger.leases import Ending, Failure
+from workers.ledger.models import NewModel
 
 
 @pytest.fixture
@@ -54,6 +57,60 @@ def test_an_unknown_model_is_refused_with_the_names_that_are_served(served: Test
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/model")
     assert "movies" in answer.json()["hint"]
+
+
+def test_an_unknown_model_is_told_apart_from_one_that_is_not_deployed(
+    served: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    """The hint says what is served, and what of what is registered was probably meant."""
+    with sessions.begin() as session:
+        models.register(session, NewModel("poems", "tuned", "6" * 64, lively_model().card))
+
+    def hint(model: str) -> str:
+        answer = served.post("/generate", json={"prompt": "hi", "model": model})
+        assert (answer.status_code, answer.json()["code"]) == (422, "model_not_found")
+        return answer.json()["hint"]
+
+    assert hint("poem") == "served are: movies; did you mean 'poems'?"
+    assert hint("poems") == "served are: movies; 'poems' is registered: deploy it with a serve job"
+    assert hint("xyz") == "served are: movies"
+
+
+def test_a_model_that_is_not_up_yet_is_a_503_that_names_its_job(
+    client: TestClient, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """Queued, starting, paused, restarting: by the deployment's name or the model's, also when none is named."""
+    with sessions.begin() as session:
+        models.register(session, NewModel("movies", "tuned", DIGEST, lively_model().card))
+        pins = {"tasks": {}, "model": DIGEST}
+        spec = {"kind": "serve", "name": "films", "model": "movies", "pins": pins}
+        job = jobs.submit(session, parse(ServeSpec, spec)).id
+        nodes.report(session, NODE, cpu_slots=8, gpus=[])
+
+    def state() -> str:
+        states = set()
+        for path, model in (("/generate", "films"), ("/v1/completions", "movies@1"), ("/generate", None)):
+            asked = {"prompt": "hi"} | ({"model": model} if model else {})
+            answer = client.post(path, json=asked)
+            problem = answer.json()
+            assert (answer.status_code, problem["code"]) == (503, "model_starting"), answer.text
+            assert answer.headers["retry-after"] == "5"
+            assert (problem["retryable"], problem["values"]["job"]) == (True, job)
+            states.add(problem["values"]["state"])
+            assert problem["detail"].endswith(f"job {job} is {problem['values']['state']}")
+        return states.pop() if len(states) == 1 else str(states)
+
+    assert state() == "queued"
+    client.post(f"/jobs/{job}/pause")
+    assert state() == "paused"
+    client.post(f"/jobs/{job}/resume")
+    lease = claim(sessions, tmp_path)
+    assert state() == "starting"
+    fault = Failure(code="rank_lost", blame="infra", message="a rank ended")
+    finish(sessions, lease, Ending("fault", fault))
+    assert state() == "restarting"
+    client.post(f"/jobs/{job}/cancel")
+    assert client.post("/generate", json={"prompt": "hi", "model": "films"}).status_code == 422
 
 
 def test_with_two_served_models_one_must_be_named_or_be_the_default(

@@ -191,7 +191,15 @@ def test_logs_are_read_in_pieces_and_from_the_end(
     assert (rest["text"], rest["next_offset"]) == ("half", rest["size_bytes"])
     assert client.get(f"/jobs/{world.running}/logs?rank=1").status_code == 404
     assert client.get(f"/jobs/{world.running}/logs?attempt=2").status_code == 404
-    assert client.get(f"/jobs/{world.queued}/logs").status_code == 404
+
+
+def test_the_log_of_a_job_that_never_started_says_so(client: TestClient, world: World) -> None:
+    """Not that an attempt 0 is missing."""
+    for job, state in ((world.queued, "queued"), (world.paused, "paused")):
+        answer = client.get(f"/jobs/{job}/logs")
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (404, "not_started")
+        assert (problem["detail"], problem["hint"]) == (f"job {job} has not started yet", f"it is {state}")
 
 
 def test_metrics_come_in_pages_by_step_and_name(client: TestClient, world: World) -> None:
@@ -236,6 +244,30 @@ def test_only_directories_below_the_models_folder_are_opened(library: TestClient
         answer = library.post("/jobs", json={**spec, "model": path})
         assert answer.status_code == 422, (path, answer.text)
         assert answer.json()["code"] in ("path_forbidden", "not_found")
+
+
+def test_an_unknown_model_is_answered_with_what_this_server_has(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The nearest registered name, or the versions of it; no advice that the server itself would refuse."""
+    (tmp_path / "notes").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def hint(model: str) -> str:
+        answer = client.post("/jobs", json={"kind": "serve", "name": "s", "model": model})
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (422, "not_found"), answer.text
+        assert problem["detail"] == f"there is no model {model!r} here"
+        assert problem["errors"][0]["pointer"] == "/model"
+        return problem["hint"]
+
+    assert hint("movis") == "did you mean 'movies'?"
+    assert hint("movies@7") == hint("movies@best") == "movies has the versions @1 to @1, @default"
+    assert hint("xyz") == "registered are: movies; a tune job can start from preset:nano or preset:nano-t5"
+    assert hint("notes") == hint("xyz")
+    assert (
+        hint("someone/model") == "the server's operator can fetch it from the hub: hf download someone/model"
+    )
 
 
 def test_the_presets_known_here_are_those_that_can_be_built() -> None:

@@ -61,7 +61,7 @@ browser:
 	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium
 
 constraints: $(INSTALLED)
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python $(BIN)/python --no-header --no-annotate -o - \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python $(BIN)/python --no-header --no-annotate \
 	  | sed 's/^torch==.*/torch==2.13.0/' > constraints.new
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.new
 	(echo "# Every version the project is tested with. Regenerate: make constraints"; cat constraints.new) > constraints.txt

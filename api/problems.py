@@ -67,7 +67,7 @@ class OutOfRange(HttpError):
 
 
 _DATA_EXCEPTION = "22"  # PostgreSQL's class of errors about values
-_STATUS_OF_CODE = {"disk_full": 507, "overloaded": 429, "queue_full": 429}
+_STATUS_OF_CODE = {"disk_full": 507, "model_not_found": 404, "overloaded": 429, "queue_full": 429}
 _STATUS_OF_CLASS = {NotFound: 404, Conflict: 409, InvalidDocument: 422}
 _STATUS_OF_BLAME = {"user": 422, "infra": 503, "system": 500}
 _TITLES = {
@@ -133,7 +133,7 @@ def problem_of(error: FlanError, request: Request) -> JSONResponse:
         status,
         error.code,
         _TITLES[status] if is_ours else error.message,
-        hint=error.hint,
+        hint=error.hint or (faults[0].get("hint") if len(faults) == 1 else None),
         faults=[] if is_ours else faults,
         values=values,
         headers=headers,

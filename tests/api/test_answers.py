@@ -52,10 +52,10 @@ def test_the_only_served_model_answers_when_none_is_named(served: TestClient) ->
 
 
 def test_an_unknown_model_is_refused_with_the_names_that_are_served(served: TestClient) -> None:
-    """422 at /model, not a 404 that could mean the address."""
+    """404, as OpenAI's clients expect it; the code and /model tell it from an address that is not there."""
     answer = served.post("/classify", json={"prompt": "x", "model": "movie", "options": ["a", "b"]})
 
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/model")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (404, "/model")
     assert "movies" in answer.json()["hint"]
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_model_is_told_apart_from_one_that_is_not_deployed(
 
     def hint(model: str) -> str:
         answer = served.post("/generate", json={"prompt": "hi", "model": model})
-        assert (answer.status_code, answer.json()["code"]) == (422, "model_not_found")
+        assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
         return answer.json()["hint"]
 
     assert hint("poem") == "served are: movies; did you mean 'poems'?"
@@ -110,7 +110,7 @@ def test_a_model_that_is_not_up_yet_is_a_503_that_names_its_job(
     finish(sessions, lease, Ending("fault", fault))
     assert state() == "restarting"
     client.post(f"/jobs/{job}/cancel")
-    assert client.post("/generate", json={"prompt": "hi", "model": "films"}).status_code == 422
+    assert client.post("/generate", json={"prompt": "hi", "model": "films"}).status_code == 404
 
 
 def test_with_two_served_models_one_must_be_named_or_be_the_default(
@@ -236,7 +236,7 @@ def test_openais_client_reads_our_errors(live: Client) -> None:
     """A problem document becomes the exception its users know, with the words they need."""
     key = live._http.headers["authorization"][7:]
     with openai.OpenAI(base_url=f"{live.address}/v1", api_key=key, max_retries=0) as client:
-        with pytest.raises(openai.UnprocessableEntityError, match="movies"):
+        with pytest.raises(openai.NotFoundError, match="movies"):
             client.completions.create(model="none", prompt="hi")
         with pytest.raises(openai.UnprocessableEntityError, match="suffix"):
             client.completions.create(model="movies", prompt="hi", suffix="!")

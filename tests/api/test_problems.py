@@ -33,7 +33,7 @@ CODES = [
     ("POST", "/jobs", {"kind": "tune"}, 422, "invalid_document"),
     ("POST", "/keys", {"name": "a", "scopes": ["everything"]}, 422, "invalid_document"),
     ("POST", "/generate", {"prompt": "hi"}, 422, "model_needed"),
-    ("POST", "/generate", {"prompt": "hi", "model": "none"}, 422, "model_not_found"),
+    ("POST", "/generate", {"prompt": "hi", "model": "none"}, 404, "model_not_found"),
     ("PUT", "/models/none/aliases/7", {"version": 1}, 422, "invalid_parameter"),
     ("PUT", "/models/none/aliases/best", {"version": 1}, 404, "model_not_found"),
 ]

@@ -220,7 +220,7 @@ def test_ctrl_c_stops_everything_and_a_start_brings_it_back(platform: Platform, 
     platform.post(f"/jobs/{served}/cancel")
     platform.until_job(served, lambda job: job["state"] == "cancelled", "to be undeployed")
     gone = platform.http.post("/classify", json=asked)
-    assert gone.status_code == 422
+    assert gone.status_code == 404
     assert gone.json()["code"] == "model_not_found"
     assert [tried["ending"] for tried in platform.get(f"/jobs/{served}/attempts")["data"]] == [
         "preempted",

@@ -56,7 +56,8 @@ def format_of(request: Request, given: Format | None) -> Format:
     if format_ is None:
         raise UnsupportedMedia(
             f"{media or 'no Content-Type'} does not say which format the rows have",
-            hint="add ?format=jsonl, csv or parquet",
+            hint=f"add ?format=jsonl, csv or parquet, or send one of {', '.join(_MEDIA)}",
+            accepted=list(_MEDIA),
         )
     return format_
 

@@ -5,12 +5,13 @@ its rows, fields, answers, metrics and cluster from the task `extends`. Both are
 that what a name means never depends on something else that may change.
 """
 
+import difflib
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.catalog import datasets, versions
-from api.catalog.collections import built_in
+from api.catalog.collections import COLLECTIONS, built_in, tasks_of
 from api.catalog.tables import TemplateSetRow
 from flan.errors import Conflict, InvalidDocument, NotFound, Problem
 from flan.spec import Document, Name, Reference, parse
@@ -77,8 +78,21 @@ def task_of(session: Session, row: TemplateSetRow) -> Task:
 
 
 def any_task(session: Session, reference: str) -> Task:
-    """A task of a collection, or an uploaded template set. Raises NotFound with the nearest name."""
-    return built_in(reference) or task_of(session, find(session, reference))
+    """A task of a collection, or an uploaded template set. Raises NotFound; `near` is the likeliest name."""
+    task = built_in(reference)
+    if task is not None:
+        return task
+    try:
+        row = find(session, reference)
+    except NotFound as error:
+        named = reference.partition("@")[0]
+        known = versions.names(session, TemplateSetRow)
+        among = [*known, *(name for each in COLLECTIONS for name in tasks_of(each))]
+        near = [] if named in known else difflib.get_close_matches(named, among, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else error.hint
+        message = f"there is no task or template set {reference!r}"
+        raise NotFound(message, hint=hint, near=near) from error
+    return task_of(session, row)
 
 
 def _extended(session: Session, extension: Extension) -> Task:

@@ -1,6 +1,5 @@
 """What template sets and datasets share: versions under a name, found by `name`, `name@3` or id."""
 
-import difflib
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -8,9 +7,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, aliased
 
 from api.catalog.tables import DatasetRow, TemplateSetRow
-from flan.errors import NotFound
+from flan.errors import NotFound, did_you_mean
 
 R = TypeVar("R", TemplateSetRow, DatasetRow)
+_SHOWN = 5  # names listed where none is like the one that was given
 
 
 def next_version(session: Session, table: type[R], name: str) -> int:
@@ -26,19 +26,30 @@ def newest(session: Session, table: type[R], name: str) -> R | None:
 
 
 def find(session: Session, table: type[R], reference: str, what: str) -> R:
-    """The version called `name` (the newest), `name@3` or by its id. Raises NotFound with the nearest name."""
+    """The version called `name` (the newest), `name@3` or by its id. Raises NotFound with what there is."""
     name, at, version = reference.partition("@")
+    found = None
     if not at:
         found = session.get(table, reference) or newest(session, table, name)
     elif version.isdecimal() and len(version) < 10:
         found = session.scalar(select(table).where(table.name == name, table.version == int(version)))
-    else:
-        raise NotFound(f"{reference!r} has no version of that name", hint=f"versions are numbers: {name}@1")
     if found is None:
-        known = session.scalars(select(table.name).distinct()).all()
-        near = difflib.get_close_matches(name, known, n=1)
-        raise NotFound(f"no {what} {reference!r}", hint=f"did you mean {near[0]!r}?" if near else None)
+        raise NotFound(f"there is no {what} {reference!r}", hint=_instead(session, table, name))
     return found
+
+
+def names(session: Session, table: type[R]) -> Sequence[str]:
+    """Every name that has a version, in order."""
+    return session.scalars(select(table.name).distinct().order_by(table.name)).all()
+
+
+def _instead(session: Session, table: type[R], name: str) -> str | None:
+    """The versions of a name, the name that is spelt like it, or some of the names there are."""
+    last = newest(session, table, name)
+    if last is not None:
+        return f"{name} has the versions @1 to @{last.version}"
+    known = names(session, table)
+    return did_you_mean(name, known) or (f"there are: {', '.join(known[:_SHOWN])}" if known else None)
 
 
 def newest_page(session: Session, table: type[R], after: str | None, limit: int) -> Sequence[R]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
 
 from api import rows
 from api.auth import needs
@@ -11,9 +12,10 @@ from api.catalog import template_sets
 from api.deps import Here
 from api.openapi import takes
 from api.schemas import RenderedShape, RenderingShape, RenderRequest
-from flan.errors import FlanError
+from flan.errors import FlanError, NotFound
 from flan.tasks.options import layout_of
 from flan.tasks.render import instance, render
+from flan.tasks.task import Task
 
 router = APIRouter(tags=["Template sets"])
 
@@ -34,7 +36,7 @@ class NoSuchTemplate(FlanError):
 def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequest))]) -> RenderingShape:
     """Rows through templates, rendered by the renderer of training, evaluation and serving."""
     with here.sessions.begin() as session:
-        task = template_sets.any_task(session, wanted.task)
+        task = _task(session, wanted.task)
     last = len(task.templates) - 1
     if wanted.template is not None and wanted.template > last:
         raise NoSuchTemplate(
@@ -52,3 +54,11 @@ def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequ
             role = task.templates[i].role
             data.append(RenderedShape(row=number_shown, template=i, role=role, **shown._asdict()))
     return RenderingShape(task=task.name, data=data)
+
+
+def _task(session: Session, reference: str) -> Task:
+    try:
+        return template_sets.any_task(session, reference)
+    except NotFound as error:
+        error.pointer = "/task"
+        raise

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import needs
-from api.catalog.collections import built_in, tasks_of, taxonomy_of
+from api.catalog.collections import COLLECTIONS, built_in, tasks_of, taxonomy_of
 from api.pages import PageHere, cut, listing, single
 from api.schemas import ClusterShape, List, TaskShape
-from flan.errors import NotFound
+from flan.errors import NotFound, did_you_mean
 from flan.tasks.task import Collection, Task
 
 router = APIRouter(tags=["Tasks"])
@@ -35,7 +35,9 @@ def get_task(request: Request, name: str) -> Response:
     """One task."""
     task = built_in(name)
     if task is None:
-        raise NotFound(f"no task {name!r}", hint="uploaded template sets are under /template-sets")
+        near = did_you_mean(name, [known for each in COLLECTIONS for known in tasks_of(each)])
+        hint = near or "uploaded template sets are under /template-sets"
+        raise NotFound(f"there is no task {name!r}", hint=hint)
     return single(request, _shown(task))
 
 

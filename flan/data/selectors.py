@@ -87,7 +87,8 @@ def _selected(
     try:
         return [library.task(selector)]
     except NotFound as error:
-        hint = _likely(selector, collection, taxonomy) or error.hint
+        names = [*collection, *error.values.get("near", ())]
+        hint = _likely(selector, names, collection, taxonomy) or error.hint
         raise UnknownTask(f"there is no task {selector!r}", hint=hint, pointer=pointer) from error
 
 
@@ -100,9 +101,11 @@ def _cluster(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: 
     return tasks
 
 
-def _likely(selector: str, collection: Mapping[str, Task], taxonomy: Taxonomy) -> str | None:
-    """A hint at the task, or at the cluster by either of its names, that is spelt most like `selector`."""
-    meant = {name: name for name in collection}
+def _likely(
+    selector: str, names: Iterable[str], collection: Mapping[str, Task], taxonomy: Taxonomy
+) -> str | None:
+    """A hint at that of `names`, or the cluster by either of its own, that is spelt most like `selector`."""
+    meant = {name: name for name in names}
     for cluster in {task.cluster for task in collection.values()}:
         for name in (cluster, taxonomy.clusters.get(cluster, cluster).lower()):
             meant[name] = CLUSTER_PREFIX + cluster

@@ -124,7 +124,7 @@ SETS = [
     ({**TASK, "templates": [{"input": "{text} {answer}"}]}, "/templates/0"),
     ({**TASK, "templates": [{"input": "{text}", "target": "yes"}]}, "/templates/0"),
     ({**TASK, "templates": [{"input": "x" * 16_385}]}, "/templates/0/input"),
-    ({**TASK, "templates": [{"input": "{text}"}] * 101}, "/templates"),
+    ({**TASK, "templates": [{"input": "{text}"}] * 1_001}, "/templates"),
     ({**TASK, "answer": {"column": "label", "choices": ["a", "a"]}}, "/answer"),
     ({**TASK, "answer": {"column": "label", "choices": ["a"], "labels": {"0": "b"}}}, "/answer"),
     ({**TASK, "fields": {"text": "body"}}, "/fields/text"),

@@ -1,6 +1,7 @@
 """Template sets, tasks and aliases: versions that stay, kin that is known, moves that are not blind."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -101,10 +102,30 @@ def test_the_name_of_a_built_in_task_is_taken(client: TestClient) -> None:
 
 
 def test_a_misspelt_reference_gets_the_nearest_name(client: TestClient) -> None:
-    """Did you mean."""
+    """Wherever a template set, a task or a dataset is named; a name that is right gets its versions."""
     client.post("/template-sets", json=SHOP_MOOD)
+    client.post("/datasets?name=reviews&split=train&format=jsonl", content='{"text": "a"}\n')
 
-    assert client.get("/template-sets/shop-mod").json()["hint"] == "did you mean 'shop-mood'?"
+    def hint(path: str, body: Any = None) -> str:
+        answer = client.get(path) if body is None else client.post(path, json=body)
+        assert answer.status_code == (404 if body is None else 422)
+        return answer.json()["hint"]
+
+    def job(task: str) -> Any:
+        mixture = {"collection": "synthetic", "tasks": [task]}
+        return {"kind": "tune", "name": "m", "base": "preset:nano", "mixture": mixture}
+
+    shop_mood = "did you mean 'shop-mood'?"
+    assert hint("/template-sets/shop-mod") == shop_mood
+    assert hint("/render", {"task": "shop-mod"}) == shop_mood
+    assert hint("/jobs", job("shop-mod")) == shop_mood
+    assert hint("/template-sets", {**SHOP_MOOD, "name": "a", "extends": "shop-mod"}) == shop_mood
+    assert hint("/template-sets/shop-mood@7") == "shop-mood has the versions @1 to @1"
+    assert hint("/jobs", job("shop-mood@7")) == "shop-mood has the versions @1 to @1"
+    assert hint("/template-sets/zzz") == "there are: shop-mood"
+    assert hint("/render", {"task": "shop_revews"}) == "did you mean 'shop_reviews'?"
+    assert hint("/tasks/shop_revews") == "did you mean 'shop_reviews'?"
+    assert hint("/datasets/reviws") == "did you mean 'reviews'?"
 
 
 def test_lint_finds_what_is_odd_on_given_rows_and_on_the_tasks_own(client: TestClient) -> None:

@@ -170,6 +170,8 @@ def test_the_format_is_said_by_parameter_or_type(client: TestClient) -> None:
 
     assert csv.status_code == 201
     assert (unknown.status_code, unknown.json()["code"]) == (415, "unsupported_media_type")
+    assert "text/csv" in unknown.json()["hint"]
+    assert "text/csv" in unknown.json()["values"]["accepted"]
 
 
 def test_repeating_an_upload_with_its_key_is_answered_from_memory(client: TestClient) -> None:

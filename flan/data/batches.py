@@ -18,8 +18,9 @@ from flan.data.tokens import InputTooLong, TargetTooLong, Tokens, fit
 from flan.errors import FlanError
 from flan.spec import Document, TuneSpec
 from flan.tasks.options import layout_of
-from flan.tasks.render import RowError, instance
+from flan.tasks.render import instance
 from flan.tasks.task import Task
+from flan.tasks.template import RowError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -18,9 +18,10 @@ from flan.errors import FlanError, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, HoldOut, Pins, PromptFormat, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
 from flan.tasks.formats import formatted
-from flan.tasks.render import RowError, instance
+from flan.tasks.render import instance
 from flan.tasks.task import Collection, Task
 from flan.tasks.taxonomy import Taxonomy, excluded, load_taxonomy
+from flan.tasks.template import RowError
 
 TRAIN = "train"
 _ROWS_TRIED = 20

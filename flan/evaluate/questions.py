@@ -16,9 +16,9 @@ from flan.model.load import Model
 from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec
 from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, RowError, instance, render
+from flan.tasks.render import Instance, instance, render
 from flan.tasks.task import Task
-from flan.tasks.template import Template
+from flan.tasks.template import RowError, Template
 
 Scoring = Literal["rank", "generate"]
 

@@ -11,9 +11,9 @@ from flan.model.load import Model
 from flan.spec import EvaluateSpec, FewShot
 from flan.tasks.exemplars import balanced_candidates, candidates, num_that_fit, with_exemplars
 from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, RowError, instance, render
+from flan.tasks.render import Instance, instance, render
 from flan.tasks.task import Task
-from flan.tasks.template import Template
+from flan.tasks.template import RowError, Template
 
 
 class Prompt(NamedTuple):

@@ -7,21 +7,10 @@ Pure: no file, clock or random number. Whatever changes what is rendered here ra
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flan.errors import FlanError
 from flan.tasks.options import FLAN_2021, Layout, write_options
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.task import Answer, Task
-from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, fill, slots
-
-
-class RowError(FlanError):
-    """A row does not have what its task needs."""
-
-    code, blame = "row_invalid", "user"
-
-
-class NotAnOption(RowError):
-    """A row's answer is none of its choices."""
+from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, Template, fill, slots
 
 
 class Instance(NamedTuple):

@@ -136,12 +136,16 @@ class Task(Document):
     answer: Answer
     metrics: tuple[Literal["accuracy", "exact_match", "f1", "rouge_l"], ...] = Field(min_length=1)
     """The first one is the headline."""
-    templates: tuple[Template, ...] = Field(min_length=1, max_length=100)
+    templates: tuple[Template, ...] = Field(min_length=1, max_length=1_000)
     example: dict[str, JsonValue] | None = None
     """A made-up row in the source's columns, for pages, previews and tests where no data is at hand."""
 
     @model_validator(mode="after")
-    def _templates_fit(self) -> Self:
+    def _consistent(self) -> Self:
+        if all(template.role == "inverted" for template in self.templates):
+            raise ValueError("every template is inverted: none asks for the answer")
+        if self.prepare is not None and self.prepare not in PREPARATIONS:
+            raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
         known = set(self.fields) | set(self.constants) | {OPTIONS_SLOT, ANSWER_SLOT}
         reserved = (set(self.fields) | set(self.constants)) & {OPTIONS_SLOT, ANSWER_SLOT}
         if reserved:
@@ -159,12 +163,8 @@ class Task(Document):
                 raise ValueError(f"templates/{i} shows options, but the answer has no choices")
         if twice := sorted(set(self.fields) & set(self.constants)):
             raise ValueError(f"{twice[0]!r} is both a field and a constant")
-        if self.prepare is not None and self.prepare not in PREPARATIONS:
-            raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
         if self.long_field is not None and self.long_field not in self.fields:
             raise ValueError(f"long_field {self.long_field!r} is none of the fields {sorted(self.fields)}")
-        if all(template.role == "inverted" for template in self.templates):
-            raise ValueError("every template is inverted: none asks for the answer")
         return self
 
     @property

@@ -28,9 +28,20 @@ class BadPattern(FlanError):
     code, blame = "template_invalid", "user"
 
 
+class RowError(FlanError):
+    """A row does not have what its task needs."""
+
+    code, blame = "row_invalid", "user"
+
+
+class NotAnOption(RowError):
+    """A row's answer is none of its choices."""
+
+
 class Template(Document):
     """One way of asking. `inverted` templates are turned around: they ask for what was the input."""
 
+    language: Literal["slots"] = "slots"
     input: str = Field(min_length=1, max_length=MAX_PATTERN_CHARS)
     target: str = Field(default="{answer}", min_length=1, max_length=MAX_PATTERN_CHARS)
     role: Literal["answer", "inverted"] = "answer"

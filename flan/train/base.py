@@ -19,8 +19,9 @@ from flan.model.presets import from_preset, train_tokenizer
 from flan.spec import TuneSpec
 from flan.store import Store
 from flan.tasks.options import layout_of
-from flan.tasks.render import RowError, instance, render
+from flan.tasks.render import instance, render
 from flan.tasks.task import Task
+from flan.tasks.template import RowError
 
 TOKENIZER_DRAWS = 10_000
 """Examples a preset's tokenizer is trained on: a few million characters, seconds."""

@@ -13,8 +13,9 @@ from flan.data.mixture import mixer_of, usable_templates
 from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong, make_contract
 from flan.spec import Mixture, TuneSpec, parse
-from flan.tasks.render import RowError, instance, render
+from flan.tasks.render import instance, render
 from flan.tasks.task import Task
+from flan.tasks.template import RowError
 from tests.kit.models import tiny_tokenizer
 from tests.kit.tasks import make_rows, make_task, rows_in_memory
 

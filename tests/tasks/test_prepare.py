@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from flan.spec import parse
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.prepare.rows import Row
-from flan.tasks.render import RowError, instance, render
+from flan.tasks.render import instance, render
 from flan.tasks.task import Task, load_collection
+from flan.tasks.template import RowError
 from tests.tasks.hub_rows import HUB_ROWS
 
 DATA = os.environ.get("FLAN_DATA")

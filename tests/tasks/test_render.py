@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flan.tasks.options import Layout
-from flan.tasks.render import NotAnOption, RowError, instance, longest_field, render
-from flan.tasks.template import Template
+from flan.tasks.render import instance, longest_field, render
+from flan.tasks.template import NotAnOption, RowError, Template
 from tests.tasks.samples import review_task
 
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from flan.card import RENDERER_VERSION
 from flan.spec import OptionsPolicy
 from flan.tasks.options import layout_of
-from flan.tasks.render import Instance, RowError, instance, render
+from flan.tasks.render import Instance, instance, render
 from flan.tasks.task import Task
+from flan.tasks.template import RowError
 
 PerRow = Literal["every", "one"]
 """every: a row is asked through each template. one: through one that the seed draws."""

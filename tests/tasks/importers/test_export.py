@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from flan.card import RENDERER_VERSION
 from flan.tasks.importers.export import export_examples, json_line
 from flan.tasks.options import layout_of
-from flan.tasks.render import NotAnOption, RowError, instance, render
-from flan.tasks.template import Template
+from flan.tasks.render import instance, render
+from flan.tasks.template import NotAnOption, RowError, Template
 from tests.tasks.samples import review_task
 
 TEMPLATES = [

@@ -12,14 +12,9 @@ from typing import Any
 import pytest
 from jinja2.exceptions import TemplateError
 
-from flan.tasks.importers.jinja_run import CannotRender
-from flan.tasks.importers.promptsource import (
-    PromptsourceSet,
-    PromptsourceTemplate,
-    read_promptsource,
-    render_promptsource,
-    seeded_draws,
-)
+from flan.tasks.importers.promptsource import PromptsourceSet, read_promptsource
+from flan.tasks.jinja.run import CannotRender
+from flan.tasks.promptsource import PromptsourceTemplate, render_promptsource, seeded_draws
 from tests.tasks.importers import reference
 from tests.tasks.importers.shaped_rows import make_row, shapes
 
@@ -87,9 +82,9 @@ def _hub_rows(found: PromptsourceSet) -> list[dict[str, Any]]:
     return rows[:: max(1, len(rows) // HUB_ROWS)][:HUB_ROWS]
 
 
-def _theirs(template: PromptsourceTemplate, row: dict[str, Any], seed: int) -> Any:
+def _theirs(template: PromptsourceTemplate, row: dict[str, Any]) -> Any:
     copy = json.loads(json.dumps(row))
-    draw = seeded_draws(seed, template.id)
+    draw = seeded_draws(row, template.id)
     try:
         parts, choices = reference.render(template.jinja, template.answer_choices, copy, draw, truncate=True)
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -101,9 +96,9 @@ def _theirs(template: PromptsourceTemplate, row: dict[str, Any], seed: int) -> A
     return (*parts, tuple(choices or ()))
 
 
-def _ours(template: PromptsourceTemplate, row: dict[str, Any], seed: int) -> Any:
+def _ours(template: PromptsourceTemplate, row: dict[str, Any]) -> Any:
     try:
-        return render_promptsource(template, row, seed=seed)
+        return render_promptsource(template, row)
     except CannotRender as error:
         return f"error: {error.message}"
 
@@ -133,10 +128,10 @@ def test_templates_render_as_jinja_renders_them(capsys: pytest.CaptureFixture[st
         refused |= {f"{_name(found)}: {name}": reason for name, reason in found.refused.items()}
         for template in found.templates:
             num_rendered = 0
-            for seed, row in enumerate(_candidates(found, template)):
+            for row in _candidates(found, template):
                 if num_rendered == ROWS_PER_TEMPLATE:
                     break
-                theirs, ours = _theirs(template, row, seed), _ours(template, row, seed)
+                theirs, ours = _theirs(template, row), _ours(template, row)
                 # Jinja splits a text at a row's own "|||" inside choices; the importer keeps it whole.
                 if isinstance(theirs, str) and "parts" in theirs and "|||" in json.dumps(row):
                     tally["rows with their own |||, split by the reference"] += 1

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 
-from flan.tasks.importers.jinja import MAX_SOURCE_CHARS, MAX_TOKENS, read_jinja
-from flan.tasks.importers.jinja_run import CannotRender, TemplateRefused, TemplateTooCostly
+from flan.tasks.jinja.program import MAX_SOURCE_CHARS, MAX_TOKENS, read_jinja
+from flan.tasks.jinja.run import CannotRender, TemplateRefused, TemplateTooCostly
 from tests.tasks.importers import reference
 
 MOST_SECONDS = 0.5

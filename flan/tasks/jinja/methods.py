@@ -9,14 +9,14 @@ from typing import Any
 
 from jinja2.runtime import Undefined
 
-from flan.tasks.importers.jinja_run import (
+from flan.tasks.jinja.run import (
     CHARS_PER_STEP,
     MAX_STEPS,
     CannotRender,
     Run,
     TemplateTooCostly,
 )
-from flan.tasks.importers.jinja_values import items_of, join_texts, pay_search, text_of, weigh
+from flan.tasks.jinja.values import items_of, join_texts, pay_search, text_of, weigh
 
 
 def capitalize(run: Run, value: Any) -> str:

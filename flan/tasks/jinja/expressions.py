@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 from jinja2 import nodes
 from jinja2.runtime import Undefined
 
-from flan.tasks.importers.jinja_filters import FILTERS, TESTS
-from flan.tasks.importers.jinja_methods import ENVIRONMENT_NAMES, FUNCTIONS, METHOD_NAMES, call_method
-from flan.tasks.importers.jinja_run import INT_LIMIT, CannotRender, Run, TemplateRefused
-from flan.tasks.importers.jinja_values import (
+from flan.tasks.jinja.filters import FILTERS, TESTS
+from flan.tasks.jinja.methods import ENVIRONMENT_NAMES, FUNCTIONS, METHOD_NAMES, call_method
+from flan.tasks.jinja.run import INT_LIMIT, CannotRender, Run, TemplateRefused
+from flan.tasks.jinja.values import (
     ARITHMETIC,
     COMPARISONS,
     KEYS,

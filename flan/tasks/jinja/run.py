@@ -10,7 +10,7 @@ from typing import Any
 from jinja2.runtime import Undefined
 
 from flan.errors import FlanError
-from flan.tasks.render import RowError
+from flan.tasks.template import RowError
 
 MAX_STEPS = 500_000
 MAX_TEXT_CHARS = 1_000_000
@@ -28,10 +28,10 @@ class TemplateRefused(FlanError):
     code, blame = "template_refused", "user"
 
 
-class TemplateTooCostly(FlanError):
-    """A template wanted more steps or characters than a rendering may take."""
+class TemplateTooCostly(RowError):
+    """A template wanted more steps or characters for a row than a rendering may take."""
 
-    code, blame = "template_too_costly", "user"
+    code = "template_too_costly"
 
 
 class CannotRender(RowError):

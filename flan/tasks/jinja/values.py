@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2.runtime import LoopContext, Undefined
 
-from flan.tasks.importers.jinja_run import (
+from flan.tasks.jinja.run import (
     CHARS_PER_STEP,
     SCALARS,
     CannotRender,

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2.runtime import Undefined
 
-from flan.tasks.importers.jinja_methods import (
+from flan.tasks.jinja.methods import (
     as_text,
     capitalize,
     lower,
@@ -21,8 +21,8 @@ from flan.tasks.importers.jinja_methods import (
     stripped,
     upper,
 )
-from flan.tasks.importers.jinja_run import CHARS_PER_STEP, Run, TemplateTooCostly, check_int, paid
-from flan.tasks.importers.jinja_values import COMPARISONS, get_item, items_of, join_texts, text_of, weigh
+from flan.tasks.jinja.run import CHARS_PER_STEP, Run, TemplateTooCostly, check_int, paid
+from flan.tasks.jinja.values import COMPARISONS, get_item, items_of, join_texts, text_of, weigh
 
 TRUNCATE_LEEWAY = 5
 """Jinja's default: a text may be this many characters longer than the limit and is not cut."""

@@ -15,9 +15,9 @@ from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from jinja2.runtime import LoopContext, Undefined
 
-from flan.tasks.importers.jinja_expressions import RESERVED, Expression, expression, refuse
-from flan.tasks.importers.jinja_run import CannotRender, Run, TemplateRefused, paid
-from flan.tasks.importers.jinja_values import items_of, text_of
+from flan.tasks.jinja.expressions import RESERVED, Expression, expression, refuse
+from flan.tasks.jinja.run import CannotRender, Run, TemplateRefused, paid
+from flan.tasks.jinja.values import items_of, text_of
 
 MAX_SOURCE_CHARS = 65_536
 MAX_TOKENS = 8_000

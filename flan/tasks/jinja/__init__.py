@@ -1,0 +1,1 @@
+"""A bounded interpreter for the part of Jinja that templates of promptsource use."""

@@ -25,7 +25,7 @@ from flan.data.selectors import UnknownCluster, UnknownTask
 from flan.errors import Conflict, InvalidDocument, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, ServeSpec, Spec, TuneSpec, parse_spec
 from flan.store import Store
-from flan.tasks.render import RowError
+from flan.tasks.template import RowError
 from tests.kit.tasks import KitLibrary, make_rows, make_task, write_hub
 
 # Clusters of the taxonomy of the synthetic collection; entailment and paraphrase are adjacent in it.

@@ -97,11 +97,22 @@ class TemplateSetShape(BaseModel):
 class FindingShape(BaseModel):
     """Something odd about a template set; an error means it should not be used."""
 
-    severity: str
+    severity: Literal["error", "warning"]
     code: str
+    """What kind of fault it is, for programs."""
     message: str
-    template: int | None
-    row: int | None
+    """What was seen: in how many of the rows, and in the first of them."""
+    template: int | None = None
+    """Which template, from 0; null where it is not of one."""
+    row: int | None = None
+    """The first row it was seen in, from 0; null where it is not of the rows."""
+
+
+class UploadedTemplateSetShape(TemplateSetShape):
+    """A template set that was handed in, with what the first rows of its task show about it."""
+
+    findings: list[FindingShape] = []
+    """What is odd about it, errors first. None of it keeps a set from being stored."""
 
 
 class LintShape(BaseModel):

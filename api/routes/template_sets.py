@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import rows
+from api import findings, rows
 from api.auth import CallerHere, needs
 from api.bodies import Body, read_json_or_yaml
 from api.catalog import template_sets, versions
@@ -13,8 +13,7 @@ from api.deps import Here
 from api.idempotency import Answer, OnceHere
 from api.openapi import takes
 from api.pages import PageHere, listing, single
-from api.schemas import FindingShape, LintShape, List, RowsWanted, TemplateSetShape
-from flan.tasks.lint import lint
+from api.schemas import LintShape, List, RowsWanted, TemplateSetShape, UploadedTemplateSetShape
 from flan.tasks.task import Task
 
 router = APIRouter(prefix="/template-sets", tags=["Template sets"])
@@ -24,7 +23,7 @@ router = APIRouter(prefix="/template-sets", tags=["Template sets"])
     "",
     operation_id="create_template_set",
     status_code=201,
-    response_model=TemplateSetShape,
+    response_model=UploadedTemplateSetShape,
     dependencies=[needs("data:write")],
     openapi_extra=takes(template_sets.Extension, Task, also_yaml=True),
 )
@@ -37,13 +36,16 @@ def create_template_set(
 ) -> Response:
     """Upload a template set: a whole task, or `{name, extends, templates}` for a task that is there.
 
-    The same name again is a new version; the same document again is the version that is there.
+    The same name again is a new version; the same document again is the version that is there. `findings`
+    says what is odd about it, as POST /template-sets/{name}/lint does.
     """
 
     def make() -> Answer:
         row, is_new = template_sets.add(session, template_sets.read(session, value), caller.key_id)
-        shown = TemplateSetShape.of(row).model_dump(mode="json")
-        return Answer(201 if is_new else 200, shown, {"Location": f"/template-sets/{row.name}@{row.version}"})
+        found = findings.findings_here(template_sets.task_of(session, row), here.places)
+        shown = UploadedTemplateSetShape(**dict(TemplateSetShape.of(row)), findings=found)
+        headers = {"Location": f"/template-sets/{row.name}@{row.version}"}
+        return Answer(201 if is_new else 200, shown.model_dump(mode="json"), headers)
 
     with here.sessions() as session:
         if dry_run:
@@ -111,11 +113,11 @@ def lint_template_set(
         row = template_sets.find(session, name)
         task = template_sets.task_of(session, row)
     sample = wanted.rows or rows.first(here.places, task, wanted.split, wanted.limit)
-    findings = lint(task, sample)
+    found = findings.findings_over(task, sample)
     return LintShape(
         name=row.name,
         version=row.version,
         num_rows=len(sample),
-        is_clean=not any(finding.severity == "error" for finding in findings),
-        findings=[FindingShape.model_validate(finding, from_attributes=True) for finding in findings],
+        is_clean=not any(finding.severity == "error" for finding in found),
+        findings=found,
     )

@@ -7,6 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from fastapi.testclient import TestClient
+from httpx import Response
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -62,10 +63,15 @@ def test_the_same_document_again_is_the_version_that_is_there(client: TestClient
 
     assert (first.status_code, again.status_code, changed.status_code) == (201, 200, 201)
     assert again.json() == first.json()
-    assert client.get("/template-sets/shop-mood@1").json() == first.json()
-    assert client.get("/template-sets/shop-mood").json() == changed.json()
-    assert client.get(f"/template-sets/{first.json()['id']}").json() == first.json()
+    assert client.get("/template-sets/shop-mood@1").json() == _stored(first)
+    assert client.get("/template-sets/shop-mood").json() == _stored(changed)
+    assert client.get(f"/template-sets/{first.json()['id']}").json() == _stored(first)
     assert [each["version"] for each in client.get("/template-sets").json()["data"]] == [2]
+
+
+def _stored(uploaded: Response) -> dict[str, Any]:
+    """What of the answer to an upload is shown later."""
+    return {name: value for name, value in uploaded.json().items() if name != "findings"}
 
 
 def test_a_stored_version_cannot_be_changed(client: TestClient, sessions: sessionmaker[Session]) -> None:
@@ -137,6 +143,30 @@ def test_lint_finds_what_is_odd_on_given_rows_and_on_the_tasks_own(client: TestC
     assert own.json()["is_clean"] is True
     assert given.json()["is_clean"] is False
     assert "target_not_in_options" in [finding["code"] for finding in given.json()["findings"]]
+
+
+def test_an_upload_is_answered_with_what_is_odd_about_it(client: TestClient) -> None:
+    """The same findings as the lint gives later; a cluster nobody knows; rows that cannot be looked at."""
+    rows = '{"text": "Fine.", "label": "good"}\n{"text": "Poor.", "label": "purple"}\n'
+    client.post("/datasets?name=rows&split=train&format=jsonl", content=rows)
+    task = {
+        "name": "mine", "cluster": "sentimant", "source": {"kind": "dataset", "name": "rows"},
+        "fields": {"text": "text"}, "answer": {"column": "label", "choices": ["bad", "good"]},
+        "metrics": ["accuracy"], "templates": [{"input": "{text}s\n{options_}"}],
+    }  # fmt: skip
+    uploaded = client.post("/template-sets", json=task).json()["findings"]
+    found = {finding["code"]: finding for finding in uploaded}
+
+    assert (found["target_not_in_options"]["severity"], found["target_not_in_options"]["row"]) == ("error", 1)
+    assert found["literal_after_field"]["template"] == 0
+    assert "did you mean 'sentiment'?" in found["new_cluster"]["message"]
+    assert client.post("/template-sets/mine/lint", json={}).json()["findings"] == uploaded
+
+    of_the_hub = {"name": "my-rte", "extends": "rte", "templates": [{"input": "{premise}s\n{options_}"}]}
+    codes = {each["code"] for each in client.post("/template-sets", json=of_the_hub).json()["findings"]}
+
+    assert {"literal_after_field", "missing_rows"} <= codes
+    assert "new_cluster" not in codes
 
 
 def test_render_shows_rows_as_a_model_sees_them(client: TestClient) -> None:

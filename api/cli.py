@@ -1,5 +1,7 @@
 """The console script `flan`: the commands of flan/cli.py, which need no server, and those that speak to one."""
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,14 +9,18 @@ from typing import Annotated, Any
 import typer
 
 import flan.cli
-from api.commands import catalog, jobs, models
-from api.commands.output import Server, client_of, run, show_json
-from flan.cli import read_assignments
+from api.client import SERVER_VARIABLE, Client, Refused
+from api.commands import datasets, jobs, keys, models, nodes, templates
+from api.commands.output import Server, client_of
+from flan.cli import read_assignments, text_of
+from flan.terminal import EXIT_STATUSES, Commands, Format, Output, show_answer
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Instruction-tune language models, prove what they do zero-shot, and serve them.",
+    epilog=EXIT_STATUSES,
 )
 _REPLACED = (flan.cli.generate, flan.cli.classify)
 app.registered_commands += [
@@ -22,13 +28,18 @@ app.registered_commands += [
 ]
 app.registered_groups += flan.cli.app.registered_groups
 app.add_typer(jobs.app, name="jobs")
-app.add_typer(catalog.templates_app, name="templates")
-app.add_typer(catalog.datasets_app, name="datasets")
-app.add_typer(models.models_app, name="models")
-app.add_typer(models.keys_app, name="keys")
+app.add_typer(templates.app, name="templates")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.command()(nodes.nodes)
 
 ModelName = Annotated[
-    str, typer.Argument(help="A model directory or hub model on this machine; with --server, a served model.")
+    str,
+    typer.Argument(
+        help="With --server or FLAN_SERVER, the name of a served model; else a model directory or hub model here. "
+        "What has a / or begins with . or ~ is here, unless --server is given."
+    ),
 ]
 Prompt = Annotated[str, typer.Argument(help="What to ask; - reads standard input.")]
 Fields = Annotated[
@@ -72,51 +83,66 @@ def demo(
 
 @app.command()
 def generate(
-    context: typer.Context, model: ModelName, prompt: Prompt, sampling: Fields = None, server: Server = None
+    context: typer.Context,
+    model: ModelName,
+    prompt: Prompt,
+    sampling: Fields = None,
+    output: Output = "text",
+    server: Server = None,
 ) -> None:
     """Answer one prompt: with a model here, or with one that a server serves."""
-    if not _is_remote(context, server):
-        flan.cli.generate(model, prompt, sampling)
+    if not _is_served(context, server, model):
+        flan.cli.generate(model, prompt, sampling, output)
         return
-    asked = {"model": model, "prompt": _text(prompt)} | read_assignments(sampling or [])
-    _ask(context, server, "/generate", asked)
+    asked = {"model": model, "prompt": text_of(prompt)} | read_assignments(sampling or [])
+    client = client_of(context, server)
+    if asked.get("stream"):
+        _show_stream(client, asked, output)
+    else:
+        show_answer(client.send("POST", "/generate", json_body=asked), output)
 
 
 @app.command()
 def classify(
-    context: typer.Context, model: ModelName, prompt: Prompt, option: Options = None, server: Server = None
+    context: typer.Context,
+    model: ModelName,
+    prompt: Prompt,
+    option: Options = None,
+    output: Output = "text",
+    server: Server = None,
 ) -> None:
     """Choose among options: with a model here, or with one that a server serves."""
-    if not _is_remote(context, server):
-        flan.cli.classify(model, prompt, option)
+    if not _is_served(context, server, model):
+        flan.cli.classify(model, prompt, option, output)
         return
-    asked: dict[str, Any] = {"model": model, "prompt": _text(prompt)}
-    _ask(context, server, "/classify", asked | ({"options": option} if option else {}))
+    asked = {"model": model, "prompt": text_of(prompt)} | ({"options": option} if option else {})
+    show_answer(client_of(context, server).send("POST", "/classify", json_body=asked), output)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    run(app)
+    app()
 
 
-def _is_remote(context: typer.Context, server: str | None) -> bool:
-    return bool(server or context.find_root().params.get("server"))
+def _is_served(context: typer.Context, server: str | None, model: str) -> bool:
+    """Whether a server is to be asked. FLAN_SERVER is not for what can only be a folder or a hub model."""
+    if server or context.find_root().params.get("server"):
+        return True
+    return bool(os.environ.get(SERVER_VARIABLE)) and "/" not in model and not model.startswith((".", "~"))
 
 
-def _ask(context: typer.Context, server: str | None, path: str, asked: dict[str, Any]) -> None:
-    client = client_of(context, server)
-    if not asked.get("stream"):
-        show_json(client.send("POST", path, json_body=asked))
-        return
-    for event in client.stream("POST", path, asked):
-        if event.type == "token":
+def _show_stream(client: Client, asked: dict[str, Any], format_: Format) -> None:
+    """The answer while it is written: its text, or the events as lines of JSON. Raises Refused."""
+    for event in client.stream("POST", "/generate", asked):
+        if event.type == "error":
+            raise Refused(event.data["status"], event.data)
+        if format_ == "json":
+            typer.echo(json.dumps(event.data, ensure_ascii=False))
+        elif event.type == "token":
             sys.stdout.write(event.data["text"])
             sys.stdout.flush()
-    sys.stdout.write("\n")
-
-
-def _text(argument: str) -> str:
-    return sys.stdin.read() if argument == "-" else argument
+    if format_ == "text":
+        sys.stdout.write("\n")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from flan.errors import FlanError
+from flan.terminal import UNKNOWN, UNREACHABLE, USAGE
 
 if TYPE_CHECKING:  # importing it costs more than everything else here together
     import httpx
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+SERVER_VARIABLE = "FLAN_SERVER"
 PATIENCE_S = 120.0
 """How long a followed stream waits for a server that is away."""
 
@@ -23,9 +25,10 @@ class Unreachable(FlanError):
 
     code: ClassVar[str] = "server_unreachable"
     blame = "infra"
+    exit_status = UNREACHABLE
 
 
-KEY_HINT = "set FLAN_API_KEY, or FLAN_HOME to the folder whose file `key` holds one"
+KEY_HINT = "set FLAN_API_KEY, or FLAN_HOME to the folder whose file `key` holds one (see what `flan up` said)"
 
 
 class Refused(FlanError):
@@ -38,8 +41,16 @@ class Refused(FlanError):
         hint = KEY_HINT if status == 401 else problem.get("hint")
         super().__init__(str(problem.get("detail") or f"the server answered {status}"), hint=hint)
         self.status = status
-        self.problems = list(problem.get("errors") or [])
-        self.problem = dict(problem)
+        self.problem = {**problem, "detail": self.message, "hint": hint}
+
+    @property
+    def exit_status(self) -> int:
+        """UNREACHABLE = the server cannot answer now, UNKNOWN = not found or not allowed, else USAGE."""
+        if self.status >= 500:
+            return UNREACHABLE
+        # What a body names and nobody knows is 422.
+        is_unknown = self.status in (401, 403, 404) or str(self.problem.get("code")).endswith("not_found")
+        return UNKNOWN if is_unknown else USAGE
 
 
 class Event(NamedTuple):
@@ -143,8 +154,9 @@ class Client:
 
 
 def connect(server: str | None) -> Client:
-    """A client with the key of FLAN_API_KEY, else the one in FLAN_HOME."""
-    return Client(server or os.environ.get("FLAN_SERVER") or DEFAULT_SERVER, _key())
+    """A client with the key of FLAN_API_KEY, else the one in FLAN_HOME. Without a scheme, http is meant."""
+    address = server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
+    return Client(address if "://" in address else f"http://{address}", _key())
 
 
 def _key() -> str | None:

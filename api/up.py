@@ -12,6 +12,7 @@ the worker first and with time to save; if this process itself is killed, the ke
 import fcntl
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -248,7 +249,9 @@ def _greet(home: Path, host: str, port: int, key: str | None) -> None:
     url = f"http://{_reached_at(host)}:{port}"
     _say(f"FLAN is up     {url}     reference: {url}/docs")
     if key is not None:
-        _say(f"your key       {key}     (shown this once; the command line finds it in {home / 'key'})")
+        _say(f"your key       {key}     (shown this once, kept in {home / 'key'})")
+    if (home / "key").is_file():
+        _say(f"in a shell     export FLAN_SERVER={url} FLAN_API_KEY=$(cat {shlex.quote(str(home / 'key'))})")
     _say(f"logs           {home / 'logs'}")
     _say("to stop        Ctrl-C")
 

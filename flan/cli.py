@@ -5,21 +5,27 @@ commands: `--help` must not wait for torch.
 """
 
 import json
-import signal
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
-from flan.errors import FlanError
+from flan import previews
+from flan.errors import NotFound
 from flan.tasks.task import Collection, Task, parse_yaml
+from flan.terminal import EXIT_STATUSES, INTERRUPTED, Commands, Output, count, show_answer, show_results
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Instruction-tune language models in a folder, without a server.",
+    epilog=EXIT_STATUSES,
+)
 data_app = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data_app, name="data")
-errors = Console(stderr=True, highlight=False)
 
 SpecFile = Annotated[
     Path, typer.Option("--file", "-f", help="Job spec, YAML or JSON; - reads standard input.")
@@ -33,34 +39,24 @@ Data = Annotated[
 ]
 ModelName = Annotated[str, typer.Argument(help="A model directory or a hub model on this machine.")]
 TaskName = Annotated[str, typer.Argument(help="A task of the collection, or a YAML file.")]
+RowsFile = Annotated[
+    Path | None, typer.Option("--rows", help="Rows to use: .jsonl, .csv or .parquet; else the task's own.")
+]
+Limit = Annotated[int, typer.Option(min=1, help="At most this many rows.")]
+RowNumber = Annotated[int, typer.Option("--row", min=0, help="Which row of the split.")]
+TemplateNumber = Annotated[
+    int | None, typer.Option("--template", min=0, help="Which template; all when left out.")
+]
 CollectionName = Annotated[Collection, typer.Option(help="flan or synthetic.")]
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
 def main() -> None:
-    """Entry point of `python -m flan`: our errors become one plain message and exit status 2."""
-    run_app(app)
+    """Entry point of `python -m flan`."""
+    app()
 
 
-def run_app(application: typer.Typer) -> None:
-    """Run a command line; an error raised on purpose is printed with its hint, and exits with 2."""
-    try:
-        application()
-    except FlanError as error:
-        report(error)
-        sys.exit(2)
-
-
-def report(error: FlanError) -> None:
-    """Print what went wrong and the way out."""
-    errors.print(f"[bold red]error[/] [dim]{error.code}[/] {error.message}")
-    for problem in getattr(error, "problems", [])[1:]:
-        errors.print(f"      {problem['pointer']}: {problem['message']}")
-    hints = [error.hint, *(problem.get("hint") for problem in getattr(error, "problems", []))]
-    for hint in filter(None, hints):
-        errors.print(f"[bold]hint[/]  {hint}")
-
-
-@app.command()
+@app.command(hidden=True)
 def run(directory: Annotated[Path, typer.Argument(help="A prepared run directory.")]) -> None:
     """Be one rank of a run. Rank and world come from the environment, as torchrun sets them."""
     from flan.run import run as run_rank
@@ -82,7 +78,7 @@ def evaluate(file: SpecFile, out: Out, data: Data = None, override: Overrides = 
     from flan.evaluate.report import results_table
 
     results = json.loads((out / "run" / "results.json").read_text())
-    Console().print(results_table([results]))
+    show_results(results_table([results]))
     typer.echo(f"results: {out / 'run' / 'results.json'}")
 
 
@@ -96,7 +92,7 @@ def serve(
     """Serve one model until Ctrl-C."""
     from flan.serve.lifetime import serve_model
 
-    serve_model(model, host=host, port=port, token=token)
+    serve_model(_model_here(model), host=host, port=port, token=token)
 
 
 @app.command()
@@ -106,9 +102,11 @@ def generate(
     sampling: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="Any field of POST /generate: n=3, seed=7 …")
     ] = None,
+    output: Output = "text",
 ) -> None:
     """Answer one prompt with a local model, as POST /generate would."""
-    _ask(model, "generate", {"prompt": _text(prompt)} | read_assignments(sampling or []))
+    asked = {"prompt": text_of(prompt)} | read_assignments(sampling or [])
+    show_answer(_ask(model, "generate", asked), output)
 
 
 @app.command()
@@ -118,51 +116,54 @@ def classify(
     option: Annotated[
         list[str] | None, typer.Option(help="An answer to choose from; else the prompt's OPTIONS block.")
     ] = None,
+    output: Output = "text",
 ) -> None:
     """Choose among options with a local model, as POST /classify would."""
-    _ask(model, "classify", {"prompt": _text(prompt)} | ({"options": option} if option else {}))
+    asked = {"prompt": text_of(prompt)} | ({"options": option} if option else {})
+    show_answer(_ask(model, "classify", asked), output)
 
 
 @app.command()
-def lint(task: TaskName, collection: CollectionName = "flan", data: Data = None, rows: int = 500) -> None:
-    """Look for faults in a task's templates, on its real rows. Exit status 1 when there is an error."""
+def lint(
+    task: TaskName,
+    collection: CollectionName = "flan",
+    data: Data = None,
+    rows: RowsFile = None,
+    limit: Limit = 500,
+) -> None:
+    """Look for faults in a task's templates, on real rows. Exit status 1 when there is an error."""
     from flan.tasks.lint import lint as find
 
-    loaded, split, table = _task_rows(task, collection, data)
-    findings = find(loaded, [table[i] for i in range(min(rows, len(table)))])
-    for finding in findings:
-        where = "" if finding.template is None else f" template {finding.template}"
-        typer.echo(f"{finding.severity}: {finding.code}{where}: {finding.message}")
-    typer.echo(
-        f"{len(findings)} findings in {len(loaded.templates)} templates, {min(rows, len(table))} {split} rows"
-    )
-    if any(finding.severity == "error" for finding in findings):
-        raise typer.Exit(1)
+    loaded = _load(task, collection)
+    sample = previews.sample_of(loaded, data, rows, limit)
+    findings = [finding._asdict() for finding in find(loaded, sample.rows)]
+    previews.show_findings(findings, f"{count(len(loaded.templates), 'template')}, {sample.origin}")
 
 
 @app.command()
 def render(
     task: TaskName,
-    row: Annotated[int, typer.Option(help="Which row of the split.")] = 0,
-    template: Annotated[int | None, typer.Option(help="Which template; all when left out.")] = None,
+    row: RowNumber = 0,
+    template: TemplateNumber = None,
     collection: CollectionName = "flan",
     data: Data = None,
+    rows: RowsFile = None,
 ) -> None:
     """Show a row as a model sees it."""
     from flan.tasks.render import instance
     from flan.tasks.render import render as render_row
 
-    loaded, _, table = _task_rows(task, collection, data)
-    if not 0 <= row < len(table):
-        raise typer.BadParameter(f"{loaded.name} has rows 0 to {len(table) - 1}", param_hint="--row")
-    if template is not None and not 0 <= template < len(loaded.templates):
-        raise typer.BadParameter(f"{loaded.name} has templates 0 to {len(loaded.templates) - 1}")
-    found = instance(loaded, table[row])
+    loaded = _load(task, collection)
+    sample = previews.sample_of(loaded, data, rows, row + 1)
+    if row >= len(sample.rows):
+        raise NotFound(f"no row {row} among {sample.origin}", hint="rows count from 0")
+    if template is not None and template >= len(loaded.templates):
+        raise NotFound(f"{loaded.name} has templates 0 to {len(loaded.templates) - 1}, not {template}")
+    found = instance(loaded, sample.rows[row])
     for i, each in enumerate(loaded.templates):
         if template in (None, i):
             shown = render_row(found, each)
-            errors.print(f"[bold]template {i}[/] [dim]{each.role}[/]")
-            typer.echo(f"{shown.input}\n[target] {shown.target}\n")
+            previews.show_rendered(i, each.role, shown.input, shown.target)
 
 
 @data_app.command("pull")
@@ -182,17 +183,15 @@ def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: lis
         raise typer.BadParameter(f"{file} is a spec of kind {spec.kind}, not {kind}", param_hint="--file")
     outcome = watch(prepare(spec, out, data))
     if outcome.status == "stopped":
-        errors.print(f"stopped; go on with: flan {kind} -f {file} --out {out}")
-        raise typer.Exit(128 + signal.SIGINT)
+        typer.echo(f"stopped; go on with: flan {kind} -f {file} --out {out}", err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 def read_document(file: Path, override: list[str]) -> dict[str, Any]:
     """A YAML or JSON mapping, `-` = from standard input, with `a.b=value` overrides applied; values are YAML."""
-    from flan.errors import NotFound
-
     if str(file) != "-" and not file.is_file():
         raise NotFound(f"no file {file}")
-    document = parse_yaml(_text("-") if str(file) == "-" else file.read_text())
+    document = parse_yaml(text_of("-") if str(file) == "-" else file.read_text())
     if not isinstance(document, dict):
         raise typer.BadParameter(f"{file} holds no mapping", param_hint="--file")
     return read_assignments(override, document)
@@ -213,25 +212,41 @@ def read_assignments(assignments: list[str], into: dict[str, Any] | None = None)
     return document
 
 
-def _text(argument: str) -> str:
+def text_of(argument: str) -> str:
+    """What an argument says; `-` = standard input."""
     return sys.stdin.read() if argument == "-" else argument
 
 
-def _ask(model: str, what: Literal["generate", "classify"], request: dict[str, Any]) -> None:
+def _ask(model: str, what: Literal["generate", "classify"], request: dict[str, Any]) -> dict[str, Any]:
+    directory = _model_here(model)
     from flan.serve.answers import ask_locally
 
-    typer.echo(json.dumps(ask_locally(model, what, request), indent=2, ensure_ascii=False))
+    return ask_locally(directory, what, request)
+
+
+def _model_here(reference: str) -> str:
+    """The directory of a model that has weights. Raises NotFound."""
+    from flan.data.bases import PRESET_PREFIX, model_directory
+
+    if reference.startswith(PRESET_PREFIX):
+        hint = "tune one from it first: flan tune -f spec.yaml --out run/"
+        raise NotFound(f"{reference!r} is a network without weights: it cannot answer", hint=hint)
+    try:
+        return str(model_directory(reference))
+    except NotFound as error:
+        ways = ["give the directory of a model"]
+        ways += [f"fetch one from the hub: hf download {reference}"] if _HUB_ID.fullmatch(reference) else []
+        ways += ["ask one that a platform serves: --server ADDRESS"] if "/" not in reference else []
+        raise NotFound(error.message, hint="; or ".join(ways)) from error
 
 
 def _load(task: str, collection: Collection) -> Task:
     from flan.local import find_task
 
-    return find_task(task, collection)
-
-
-def _task_rows(task: str, collection: Collection, data: Path | None) -> tuple[Task, str, Any]:
-    from flan.data.rows import Places, open_rows
-
-    loaded = _load(task, collection)
-    split = next(iter(loaded.source.splits))
-    return loaded, split, open_rows(loaded, split, Places(data=data, store=None))
+    try:
+        return find_task(task, collection)
+    except NotFound as error:
+        elsewhere = "for one that was uploaded: flan templates lint, flan templates render"
+        raise NotFound(
+            error.message, hint=f"{error.hint}; {elsewhere}" if error.hint else elsewhere
+        ) from error

@@ -36,6 +36,7 @@ class RunFailed(FlanError):
     """A run in a folder ended in an error."""
 
     code, blame = "run_failed", "user"
+    exit_status = 1
 
 
 class LocalLibrary:
@@ -88,7 +89,8 @@ def watch(directory: Path) -> Outcome:
     """
     ranks = start_ranks(directory)
     try:
-        with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}")) as progress:
+        note = TextColumn("{task.fields[note]}", markup=False)
+        with Progress(*Progress.get_default_columns(), note) as progress:
             bar = progress.add_task("prepare", total=None, note="")
             with _pausing(directory, lambda: progress.update(bar, note="stopping: writing a checkpoint")):
                 _follow(directory, ranks, progress, bar)
@@ -178,7 +180,7 @@ def _show(progress: Progress, bar: TaskID, event: Event) -> None:
         note = f"loss {data['loss']:.3f}" if "loss" in data else str(data.get("what", ""))
         progress.update(bar, completed=done, total=total, note=note)
     elif event.type == "warning":
-        progress.console.print(f"warning: {data['message']}")
+        progress.console.print(f"warning: {data['message']}", markup=False)
 
 
 def _ending(directory: Path, returncode: int) -> Outcome:

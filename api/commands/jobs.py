@@ -7,21 +7,23 @@ from typing import Annotated, Any
 import typer
 
 from api.client import Client
-from api.commands.output import (
-    FAILED,
-    Output,
-    Server,
-    client_of,
-    console,
-    show_json,
-    show_table,
-    when,
+from api.commands.output import Server, age, brief, client_of, when
+from api.commands.watching import (
+    JobFailed,
+    leaving,
+    log_of,
+    models_of,
+    state_of,
+    step_of,
+    tell_ending,
+    watch,
+    write_lines,
 )
 from flan.cli import Overrides, SpecFile, read_document
+from flan.terminal import Output, show_facts, show_json, show_results, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: tune, evaluate, serve.")
 JobId = Annotated[str, typer.Argument(help="Id of a job: job_…")]
-_ENDED_BADLY = ("failed", "cancelled")
 _LOG_POLL_S = 1.0
 
 
@@ -45,7 +47,7 @@ def create(
     if dry_run or output == "json":
         show_json(made)
     else:
-        console.print(f"{made['id']}  {made['kind']} {made['name']}  {made['state']}")
+        typer.echo(f"{made['id']}  {made['kind']} {made['name']}  {made['state']}")
     if follow and not dry_run:
         _follow(client, made["id"], is_json=output == "json")
 
@@ -66,9 +68,9 @@ def list_jobs(
         show_json(found)
         return
     show_table(
-        ("ID", "KIND", "NAME", "STATE", "STEP", "CREATED"),
+        ("ID", "KIND", "NAME", "STATE", "STEP", "AGE"),
         [
-            (job["id"], job["kind"], job["name"], job["state"], _step(job), when(job["created_at"]))
+            (job["id"], job["kind"], job["name"], job["state"], step_of(job), age(job["created_at"]))
             for job in found
         ],
     )
@@ -81,19 +83,20 @@ def show(context: typer.Context, job_id: JobId, output: Output = "text", server:
     if output == "json":
         show_json(job)
         return
-    facts = {
-        "id": job["id"],
-        "kind": job["kind"],
-        "name": job["name"],
-        "state": _state(job),
-        "step": _step(job),
-        "attempt": job["attempt"],
-        "created": when(job["created_at"]),
-        "started": when(job["started_at"]),
-        "finished": when(job["finished_at"]),
-        "models": ", ".join(f"{model['id']} ({model['role']})" for model in job["models"]) or "none",
-    }
-    show_table(("", ""), facts.items())
+    show_facts(
+        {
+            "id": job["id"],
+            "kind": job["kind"],
+            "name": job["name"],
+            "state": state_of(job),
+            "step": step_of(job),
+            "attempt": job["attempt"] or None,
+            "created": when(job["created_at"]),
+            "started": when(job["started_at"]),
+            "finished": when(job["finished_at"]),
+            "models": models_of(job),
+        }
+    )
     if job["error"]:
         _show_failure(job["error"])
 
@@ -117,8 +120,27 @@ def events(
         show_json(found)
         return
     show_table(
-        ("SEQ", "AT", "TYPE", "DATA"),
-        [(event["seq"], when(event["created_at"]), event["type"], _brief(event["data"])) for event in found],
+        ("SEQ", "AGE", "TYPE", "DATA"),
+        [(event["seq"], age(event["created_at"]), event["type"], brief(event["data"])) for event in found],
+    )
+
+
+@app.command()
+def metrics(
+    context: typer.Context,
+    job_id: JobId,
+    name: Annotated[str | None, typer.Option(help="Only this figure, such as train/loss.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many points.")] = 10_000,
+    output: Output = "text",
+    server: Server = None,
+) -> None:
+    """Figures of a job, step by step."""
+    found = client_of(context, server).all(f"/jobs/{job_id}/metrics", limit, name=name)
+    if output == "json":
+        show_json(found)
+        return
+    show_table(
+        ("STEP", "NAME", "VALUE"), [(each["step"], each["name"], _value(each["value"])) for each in found]
     )
 
 
@@ -184,9 +206,9 @@ def results(
     if output == "json":
         show_json(found if len(found) > 1 else found[0])
     elif markdown:
-        console.print(results_markdown(found), end="", markup=False, soft_wrap=True)
+        typer.echo(results_markdown(found), nl=False)
     else:
-        console.print(results_table(found))
+        show_results(results_table(found))
 
 
 def _do(client: Client, job_id: str, verb: str, output: str) -> None:
@@ -194,19 +216,23 @@ def _do(client: Client, job_id: str, verb: str, output: str) -> None:
     if output == "json":
         show_json(job)
     else:
-        console.print(f"{job['id']}  {_state(job)}")
+        typer.echo(f"{job['id']}  {state_of(job)}")
 
 
 def _follow(client: Client, job_id: str, after: int = 0, *, is_json: bool) -> None:
-    """Show a job's events to its end; exits with FAILED unless it succeeded."""
-    from api.commands.watching import watch, write_lines
+    """Show a job's events to its end, and what an evaluation measured. Raises JobFailed unless it succeeded."""
+    with leaving(job_id, f"flan jobs cancel {job_id}"):
+        state = (write_lines if is_json else watch)(client.follow(job_id, after))
+    job = client.get(f"/jobs/{job_id}")
+    if state != "succeeded":
+        raise JobFailed(job)
+    if is_json:
+        return
+    tell_ending(job)
+    if job["kind"] == "evaluate":
+        from flan.evaluate.report import results_table
 
-    state = (write_lines if is_json else watch)(client.follow(job_id, after))
-    if state in _ENDED_BADLY:
-        job = client.get(f"/jobs/{job_id}")
-        if job["error"] and not is_json:
-            _show_failure(job["error"])
-        raise typer.Exit(FAILED)
+        show_results(results_table([client.get(f"/jobs/{job_id}/results")["results"]]))
 
 
 def _copy_log(client: Client, job_id: str, rank: int, attempt: int | None, offset: int) -> tuple[int, bool]:
@@ -218,25 +244,10 @@ def _copy_log(client: Client, job_id: str, rank: int, attempt: int | None, offse
 
 
 def _show_failure(error: dict[str, Any]) -> None:
-    console.print(f"{error['code']} (to be mended by: {error['blame']}): {error['message']}", markup=False)
-    if error["hint"]:
-        console.print(f"hint: {error['hint']}", markup=False)
-    for line in error["log"]:
-        console.print(f"  {line}", markup=False)
+    lines = [f"{error['code']} (to be mended by: {error['blame']}): {error['message']}"]
+    lines += [f"hint: {error['hint']}"] if error["hint"] else []
+    typer.echo("\n".join([*lines, *log_of(error)]))
 
 
-def _state(job: dict[str, Any]) -> str:
-    queue = job.get("queue")
-    waits = f" (needs {queue['needs']}, free {queue['free']})" if queue else ""
-    return f"{job['state']}{waits}" if not job["stage"] else f"{job['state']} ({job['stage']})"
-
-
-def _step(job: dict[str, Any]) -> str:
-    progress = job["progress"] or {}
-    done = progress.get("step", progress.get("done"))
-    total = progress.get("total_steps", progress.get("total"))
-    return "" if done is None else f"{done}/{total}" if total else str(done)
-
-
-def _brief(data: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in data.items())[:160]
+def _value(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"

@@ -1,18 +1,21 @@
-"""`flan models …` and `flan keys …`"""
+"""`flan models …`"""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from api.commands.output import Output, Server, client_of, console, show_json, show_table, when
+from api.commands.output import Server, client_of, when
+from api.commands.watching import leaving, state_of, until_answering
+from flan.cli import read_assignments
 from flan.errors import NotFound
+from flan.terminal import Output, show_facts, show_json, show_table
 
-models_app = typer.Typer(no_args_is_help=True, help="Models on the platform.")
-keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+app = typer.Typer(no_args_is_help=True, help="Models on the platform.")
 ModelRef = Annotated[str, typer.Argument(help="A model: name, name@3 or name@alias.")]
 
 
-@models_app.command("list")
+@app.command("list")
 def list_models(
     context: typer.Context, limit: int = 20, output: Output = "text", server: Server = None
 ) -> None:
@@ -37,26 +40,49 @@ def list_models(
     )
 
 
-@models_app.command()
+@app.command()
+def show(context: typer.Context, model: ModelRef, output: Output = "text", server: Server = None) -> None:
+    """One model: what it is, and what it has seen."""
+    found = client_of(context, server).get(f"/models/{model}")
+    if output == "json":
+        show_json(found)
+    else:
+        show_facts(_facts(found))
+
+
+@app.command()
 def deploy(
     context: typer.Context,
     model: ModelRef,
     name: Annotated[
         str | None, typer.Option(help="Name that requests use; the model's when left out.")
     ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Any field of a serve job: resources.device=cuda, max_batch=8 …"),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when the model answers.")] = True,
     output: Output = "text",
     server: Server = None,
 ) -> None:
-    """Serve a model, until it is undeployed."""
+    """Serve a model, until it is undeployed. Ctrl-C ends the waiting alone."""
+    client = client_of(context, server)
     spec = {"kind": "serve", "name": name or model.partition("@")[0], "model": model}
-    job = client_of(context, server).send("POST", "/jobs", json_body=spec)
+    job = client.send("POST", "/jobs", json_body=read_assignments(override or [], spec))
+    if wait:
+        with leaving(job["id"], f"flan models undeploy {job['name']}"):
+            if output == "text":
+                typer.echo(f"{job['id']}  {state_of(job)}", err=True)
+            job = until_answering(client, job["id"])
     if output == "json":
         show_json(job)
+    elif wait:
+        typer.echo(f"{job['id']}  {model} answers as {job['name']}")
     else:
-        console.print(f"{job['id']}  serves {model} as {job['name']}, once it is running")
+        typer.echo(f"{job['id']}  {state_of(job)}: {model} will answer as {job['name']}")
 
 
-@models_app.command()
+@app.command()
 def undeploy(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the deployment.")],
@@ -69,10 +95,10 @@ def undeploy(
         raise NotFound(f"no deployment {name!r}", hint="see: flan models list")
     for job in jobs:
         stopped = client.send("POST", f"/jobs/{job['id']}/cancel")
-        console.print(f"{stopped['id']}  {stopped['state']}")
+        typer.echo(f"{stopped['id']}  {stopped['state']}")
 
 
-@models_app.command()
+@app.command()
 def alias(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="name@version, such as flan@3.")],
@@ -86,52 +112,25 @@ def alias(
     is_there = any(each["alias"] == to for each in client.get(f"/models/{version['name']}/aliases")["data"])
     headers = {"If-Match": "*"} if is_there else {}
     made = client.send("PUT", path, json_body={"version": version["version"]}, headers=headers)
-    console.print(f"{made['id']} is version {made['version']}")
+    typer.echo(f"{made['id']} is version {made['version']}")
 
 
-@keys_app.command("create")
-def create_key(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Whose or what for.")],
-    scope: Annotated[list[str], typer.Option(help="May be given several times: jobs:read, generate …")],
-    output: Output = "text",
-    server: Server = None,
-) -> None:
-    """Make a key. It is shown once."""
-    made = client_of(context, server).send("POST", "/keys", json_body={"name": name, "scopes": scope})
-    if output == "json":
-        show_json(made)
-    else:
-        console.print(made["key"])
-
-
-@keys_app.command("list")
-def list_keys(
-    context: typer.Context, limit: int = 100, output: Output = "text", server: Server = None
-) -> None:
-    """All keys, without their secrets."""
-    found = client_of(context, server).all("/keys", limit)
-    if output == "json":
-        show_json(found)
-        return
-    show_table(
-        ("ID", "NAME", "SCOPES", "CREATED", "USED", "REVOKED"),
-        [
-            (
-                key["id"],
-                key["name"],
-                " ".join(key["scopes"]),
-                when(key["created_at"]),
-                when(key["used_at"]),
-                when(key["revoked_at"]),
-            )
-            for key in found
-        ],
-    )
-
-
-@keys_app.command("revoke")
-def revoke_key(context: typer.Context, key_id: str, server: Server = None) -> None:
-    """Refuse a key from now on."""
-    client_of(context, server).send("DELETE", f"/keys/{key_id}")
-    console.print(f"{key_id} revoked")
+def _facts(model: Mapping[str, Any]) -> dict[str, object]:
+    card, lineage = model["card"], model["card"]["lineage"]
+    seen, clusters = lineage["tasks_seen"], lineage["clusters_seen"]
+    return {
+        "model": model["id"],
+        "role": model["role"],
+        "architecture": card["contract"]["architecture"],
+        "parameters": f"{card['num_parameters']:,}",
+        "context": f"{card['context_length']:,} tokens",
+        "base": lineage["base"],
+        "steps": lineage["steps"] or None,
+        "tasks seen": "unknown" if seen is None else ", ".join(seen) or "none",
+        "clusters seen": "unknown" if clusters is None else ", ".join(clusters) or "none",
+        "made by": model["job_id"],
+        "created": when(model["created_at"]),
+        "aliases": ", ".join(model["aliases"]),
+        "served as": ", ".join(model["served_as"]),
+        "digest": model["digest"],
+    }

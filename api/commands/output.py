@@ -1,26 +1,19 @@
-"""How commands answer: tables and progress for people, JSON for machines; and with which exit status."""
+"""What the commands that speak to a server share: the client, and how moments and figures are written."""
 
-import json
-import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from api.client import Client, Refused, Unreachable, connect
-from flan.cli import report
-from flan.errors import FlanError
+from api.client import Client, connect
 
-FAILED, USAGE, NOT_ALLOWED, UNREACHABLE = 1, 2, 3, 4
 console = Console(highlight=False, soft_wrap=True)
 
-Format = Literal["text", "json"]
-Output = Annotated[Format, typer.Option("--output", "-o", help="text, or json for machines.")]
-Server = Annotated[str | None, typer.Option("--server", help="Address of the platform [FLAN_SERVER].")]
+Server = Annotated[str | None, typer.Option("--server", help="Address of the platform; else FLAN_SERVER.")]
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def client_of(context: typer.Context, server: str | None) -> Client:
@@ -30,24 +23,6 @@ def client_of(context: typer.Context, server: str | None) -> Client:
     return client
 
 
-def show_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under `columns`."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for i, column in enumerate(columns):
-        # The first one names the thing: it is copied, so it is never cut.
-        table.add_column(column, no_wrap=i == 0)
-    for row in rows:
-        # Text, not markup: what people named things is shown as it is.
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(table)
-
-
 def when(seconds: int | None) -> str:
     """A moment in local time."""
     return (
@@ -55,19 +30,37 @@ def when(seconds: int | None) -> str:
     )
 
 
-def run(application: typer.Typer) -> None:
-    """Run a command line; an error raised on purpose is printed with its hint.
-
-    Exit status: 0 = done, 1 = the job failed, 2 = bad request, 3 = not found or not allowed, 4 = no server.
-    """
-    try:
-        application()
-    except FlanError as error:
-        report(error)
-        sys.exit(_status(error))
+def age(seconds: int | None) -> str:
+    """How long ago a moment was, in its largest unit: `3 min`."""
+    return "" if seconds is None else duration(max(0.0, time.time() - seconds))
 
 
-def _status(error: FlanError) -> int:
-    if isinstance(error, Unreachable) or (isinstance(error, Refused) and error.status >= 500):
-        return UNREACHABLE
-    return NOT_ALLOWED if isinstance(error, Refused) and error.status in (401, 403, 404) else USAGE
+def duration(seconds: float) -> str:
+    """A length of time in its largest whole unit."""
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def brief(data: Mapping[str, Any]) -> str:
+    """Fields as key=value, nested ones by their inner names; figures to 4 significant digits."""
+    return " ".join(f"{name}={value}" for name, value in _flat(data))
+
+
+def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        elif isinstance(value, list):
+            yield name, ",".join(_item(each) for each in value) or "none"
+        elif value is not None:
+            yield name, _item(value)
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, Mapping):
+        # A model that was made; of other things in lists, what they are is in their fields.
+        named = f"{value['name']}@{value['version']}" if {"name", "version"} <= set(value) else None
+        return named or ":".join(text for _, text in _flat(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -87,9 +87,10 @@ def test_a_model_is_tuned_measured_and_asked_without_a_server(folder: Path) -> N
     """Four commands, each of which finds what the one before left in the folder."""
     tuned, _ = flan(folder, "tune", "-f", "small.yaml", "--out", "out")
     measured, _ = flan(folder, "evaluate", "-f", "evaluate.yaml", "--out", "measured")
-    chosen = json.loads(flan(folder, "classify", "out/run/model", PROMPT)[0])
+    chosen = json.loads(flan(folder, "classify", "out/run/model", PROMPT, "-o", "json")[0])
     ask = ("generate", "out/run/model", "Once upon", "-s", "seed=5", "-s", "max_new_tokens=6")
-    drawn = json.loads(flan(folder, *ask)[0])
+    drawn = json.loads(flan(folder, *ask, "-o", "json")[0])
+    told = flan(folder, *ask)[0]
 
     assert tuned.strip().endswith("model: out/run/model")
     results = json.loads((folder / "measured" / "run" / "results.json").read_text())
@@ -99,6 +100,7 @@ def test_a_model_is_tuned_measured_and_asked_without_a_server(folder: Path) -> N
     assert chosen["contract"] == drawn["contract"] == results["contract_digest"]
     assert drawn["usage"]["completion_tokens"] <= 6
     assert drawn["seed"] == 5
+    assert told == drawn["choices"][0]["text"] + "\n"
 
 
 @pytest.mark.slow
@@ -146,25 +148,29 @@ def test_a_served_model_answers_until_it_is_told_to_stop(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (("tune", "-f", "absent.yaml", "--out", "out"), "no file absent.yaml"),
-        (("tune", "-f", "small.yaml", "--out", "out", "-s", "stepz=3"), "did you mean 'steps'?"),
-        (("tune", "-f", "small.yaml", "--out", "out", "-s", "base=preset:giga"), "there are preset:nano"),
+        (("tune", "-f", "absent.yaml", "--out", "out"), 3, "no file absent.yaml"),
+        (("tune", "-f", "small.yaml", "--out", "out", "-s", "stepz=3"), 2, "did you mean 'steps'?"),
+        (("tune", "-f", "small.yaml", "--out", "out", "-s", "base=preset:giga"), 3, "there are preset:nano"),
         (
             ("tune", "-f", "small.yaml", "--out", "out", "-s", "mixture.tasks=[shop_reviewz]"),
+            3,
             "did you mean 'shop_reviews'?",
         ),
-        (("evaluate", "-f", "evaluate.yaml", "--out", "out"), "out/run/model"),
-        (("classify", "nowhere", "Is it?"), "neither a directory nor in the hub cache"),
-        (("lint", "shop_reviewz", "--collection", "synthetic"), "did you mean 'shop_reviews'?"),
+        (("evaluate", "-f", "evaluate.yaml", "--out", "out"), 3, "out/run/model"),
+        (("evaluate", "-f", "small.yaml", "--out", "out"), 2, "did you mean"),
+        (("classify", "nowhere", "Is it?"), 3, "neither a directory nor in the hub cache"),
+        (("classify", "preset:nano", "Is it?"), 3, "a network without weights"),
+        (("lint", "shop_reviewz", "--collection", "synthetic"), 3, "did you mean 'shop_reviews'?"),
+        (("lint", "[red]x[/red]"), 3, "[red]x[/red]"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_the_way_out(
-    folder: Path, arguments: tuple[str, ...], said: str
+    folder: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
-    """Status 2, one plain message on standard error, no traceback, and nothing on standard output."""
-    out, err = flan(folder, *arguments, status=2)
+    """One plain message on standard error, as it was written; no traceback, and nothing on standard output."""
+    out, err = flan(folder, *arguments, status=status)
 
     assert said in " ".join(err.split())
     assert "Traceback" not in err

@@ -70,7 +70,7 @@ class Mixture(Document):
 
     collection: Literal["flan", "synthetic"] = "flan"
     tasks: tuple[Reference, ...] = Field(default=("*",), min_length=1, max_length=4096)
-    """Selectors: `*`, a task name, `cluster:sentiment`, or an uploaded template set `name@2`."""
+    """Selectors: `*`, `preset:flan2021-paper`, `cluster:sentiment`, a task, or an uploaded template set `name@2`."""
     hold_out: HoldOut = HoldOut()
     examples_cap: int = Field(default=30_000, ge=1)
     """At most this many training rows of a task are used: a seeded sample."""

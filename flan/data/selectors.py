@@ -1,4 +1,8 @@
-"""Selectors → tasks: `*`, `cluster:sentiment`, a task of the collection, or an uploaded template set `name@2`."""
+"""Selectors → tasks.
+
+`*` is the whole collection, `preset:flan2021-paper` a named choice of it, `cluster:sentiment` a cluster of it;
+else a selector is a task of the collection, or an uploaded template set `name@2`.
+"""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,9 +12,9 @@ from flan.card import ModelCard
 from flan.errors import Conflict, NotFound, did_you_mean
 from flan.spec import Name
 from flan.tasks.task import Collection, Task
-from flan.tasks.taxonomy import Taxonomy
+from flan.tasks.taxonomy import CLUSTER_PREFIX, Taxonomy
 
-CLUSTER_PREFIX = "cluster:"
+PRESET_PREFIX = "preset:"
 
 
 class Library(Protocol):
@@ -41,6 +45,12 @@ class UnknownCluster(NotFound):
     code = "unknown_cluster"
 
 
+class UnknownPreset(NotFound):
+    """A selector names no preset."""
+
+    code = "unknown_preset"
+
+
 class Selection(NamedTuple):
     """The tasks that selectors stand for."""
 
@@ -49,7 +59,7 @@ class Selection(NamedTuple):
     pointers: dict[Name, str]
     """Task → JSON pointer of the selector it came by."""
     named: frozenset[str]
-    """Tasks asked for by their own name, rather than by `*` or a cluster."""
+    """Tasks asked for by their own name, rather than by `*`, a preset or a cluster."""
 
 
 def select_tasks(
@@ -59,7 +69,7 @@ def select_tasks(
     library: Library,
     taxonomy: Taxonomy,
 ) -> Selection:
-    """What `selectors` stand for. Raises UnknownTask, UnknownCluster and Conflict, each with its pointer."""
+    """What `selectors` stand for. Raises UnknownTask, UnknownCluster, UnknownPreset and Conflict, each with its pointer."""
     tasks: dict[str, Task] = {}
     pointers: dict[str, str] = {}
     named: set[str] = set()
@@ -70,7 +80,7 @@ def select_tasks(
                 raise Conflict(f"{selector!r} is another task called {task.name!r}", pointer=here)
             tasks[task.name] = task
             pointers.setdefault(task.name, here)
-            if selector != "*" and not selector.startswith(CLUSTER_PREFIX):
+            if selector != "*" and not selector.startswith((CLUSTER_PREFIX, PRESET_PREFIX)):
                 named.add(task.name)
     return Selection(dict(sorted(tasks.items())), pointers, frozenset(named))
 
@@ -82,6 +92,8 @@ def _selected(
         return list(collection.values())
     if selector.startswith(CLUSTER_PREFIX):
         return _cluster(selector.removeprefix(CLUSTER_PREFIX), pointer, collection, taxonomy)
+    if selector.startswith(PRESET_PREFIX):
+        return _preset(selector.removeprefix(PRESET_PREFIX), pointer, collection, taxonomy)
     if selector in collection:
         return [collection[selector]]
     try:
@@ -99,6 +111,13 @@ def _cluster(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: 
         why = "has no task" if name in taxonomy.clusters else "does not exist"
         raise UnknownCluster(f"cluster {name!r} {why}", hint=did_you_mean(name, known), pointer=pointer)
     return tasks
+
+
+def _preset(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: Taxonomy) -> list[Task]:
+    if name not in taxonomy.presets:
+        known = ", ".join(PRESET_PREFIX + each for each in taxonomy.presets) or "none"
+        raise UnknownPreset(f"there is no preset {name!r}", hint=f"there are: {known}", pointer=pointer)
+    return [task for task in collection.values() if taxonomy.presets[name].holds(task)]
 
 
 def _likely(

@@ -6,7 +6,7 @@ al. 2022, 2.2, and the released code's inter-cluster splits.
 """
 
 import difflib
-from collections import abc
+from collections import Counter, abc
 from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
@@ -14,10 +14,11 @@ from pydantic import Field, model_validator
 
 from flan.card import Lineage
 from flan.errors import InvalidDocument, NotFound, Problem
-from flan.spec import Document, HoldOut, Name, parse
+from flan.spec import Document, HoldOut, Name, Reference, parse
 from flan.tasks.task import Collection, Task, collection_folder, parse_yaml
 
 TAXONOMY_FILE = "taxonomy.yaml"
+CLUSTER_PREFIX = "cluster:"
 Verdict = Literal["proven", "violated", "unknown"]
 """Of the claim that a model never saw anything akin to a task."""
 
@@ -28,6 +29,35 @@ class SharedSource(Document):
     a: Name
     b: Name
     why: str = Field(min_length=1)
+
+
+class Preset(Document):
+    """A choice of a collection's tasks that has a name, such as those of a publication."""
+
+    description: str = Field(min_length=1)
+    without: tuple[Reference, ...] = ()
+    """Tasks, and clusters as `cluster:NAME`, that are not of it."""
+    counted: dict[str, tuple[Name, ...]] = {}
+    """A cluster of the publication, by its display name → those of the taxonomy that it was split into."""
+    counted_apart: tuple[Name, ...] = ()
+    """Families of which the publication counts each task as a dataset; of any other it counts one."""
+
+    def holds(self, task: Task) -> bool:
+        """Whether `task` is of it."""
+        return task.name not in self.without and f"{CLUSTER_PREFIX}{task.cluster}" not in self.without
+
+    def num_datasets(self, tasks: Iterable[Task], clusters: Mapping[str, str]) -> dict[str, int]:
+        """Cluster of the publication → its datasets, as it counts them; `clusters` are a taxonomy's."""
+        merged = {each: name for name, many in self.counted.items() for each in many}
+        datasets = {
+            (merged.get(task.cluster, clusters[task.cluster]), self._dataset(task))
+            for task in tasks
+            if self.holds(task)
+        }
+        return dict(Counter(cluster for cluster, _ in sorted(datasets)))
+
+    def _dataset(self, task: Task) -> str:
+        return task.name if task.kin in self.counted_apart else task.kin
 
 
 class Taxonomy(Document):
@@ -42,6 +72,7 @@ class Taxonomy(Document):
     """Cluster → display name."""
     adjacency: dict[Name, tuple[Name, ...]] = {}
     lineage: tuple[SharedSource, ...] = ()
+    presets: dict[Name, Preset] = {}
 
     @model_validator(mode="after")
     def _known(self) -> Self:

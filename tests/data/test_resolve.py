@@ -21,10 +21,12 @@ from flan.data.resolve import (
     resolve,
 )
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places
-from flan.data.selectors import UnknownCluster, UnknownTask
+from flan.data.selectors import UnknownCluster, UnknownPreset, UnknownTask, select_tasks
 from flan.errors import Conflict, InvalidDocument, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, ServeSpec, Spec, TuneSpec, parse_spec
 from flan.store import Store
+from flan.tasks.task import load_collection
+from flan.tasks.taxonomy import load_taxonomy
 from flan.tasks.template import RowError
 from tests.kit.tasks import KitLibrary, make_rows, make_task, write_hub
 
@@ -193,6 +195,7 @@ def test_pins_cannot_smuggle_a_held_out_task_in(desk: Desk) -> None:
         (tune("sentiment"), UnknownTask, "/mixture/tasks/0", "'cluster:sentiment'"),
         (tune("Entailmant"), UnknownTask, "/mixture/tasks/0", "'cluster:entailment'"),
         (tune("cluster:sentimant"), UnknownCluster, "/mixture/tasks/0", "'sentiment'"),
+        (tune("preset:flan2021"), UnknownPreset, "/mixture/tasks/0", "no preset 'flan2021'"),
         (tune("cluster:translation"), UnknownCluster, "/mixture/tasks/0", "has no task"),
         (tune(hold_out={"clusters": ["entailmant"]}), InvalidDocument, "/mixture/hold_out/clusters/0", "entailment"),
         (tune(hold_out={"tasks": ["moood"]}), InvalidDocument, "/mixture/hold_out/tasks/0", "mood"),
@@ -342,3 +345,20 @@ def test_few_shot_pins_the_rows_it_solves_too(desk: Desk) -> None:
     assert set(pins.tasks["mood"].rows) == {"validation", "train"} == set(pins.tasks["mood"].num_rows)
     with pytest.raises(MissingSplit, match="exam"):
         desk.resolve(evaluate("exam", split="test", few_shot={"shots": 2}))
+
+
+def test_a_preset_selects_its_tasks() -> None:
+    """What the preset leaves out is not selected, and what it holds was not asked for by name."""
+    collection = load_collection("flan")
+
+    selection = select_tasks(
+        ["preset:flan2021-code"], "/mixture/tasks", collection, KitLibrary([]), load_taxonomy("flan")
+    )
+
+    left_out = {name for name, task in collection.items() if task.cluster == "chain_of_thought"}
+    assert collection.keys() - selection.tasks.keys() == left_out | {
+        "wsc273",
+        "para_crawl_ende",
+        "para_crawl_enfr",
+    }
+    assert selection.named == frozenset()

@@ -10,7 +10,7 @@ from flan.card import Lineage
 from flan.errors import InvalidDocument
 from flan.spec import HoldOut, parse
 from flan.tasks.task import Task, load_collection
-from flan.tasks.taxonomy import Taxonomy, excluded, load_taxonomy, relatives, verdict
+from flan.tasks.taxonomy import Preset, Taxonomy, excluded, load_taxonomy, relatives, verdict
 from tests.tasks.samples import review_task
 
 CLUSTERS = {"nli": "NLI", "para": "Paraphrase", "rc": "Reading", "cs": "Common sense"}
@@ -188,3 +188,53 @@ def test_each_collection_has_a_taxonomy_of_its_clusters(collection: Any) -> None
 
     assert {task.cluster for task in tasks.values()} <= set(taxonomy.clusters)
     assert "paraphrase" in taxonomy.neighbours["entailment"]
+
+
+PAPER = {
+    "Natural Language Inference": 7,
+    "Commonsense Reasoning": 4,
+    "Sentiment": 4,
+    "Paraphrase": 4,
+    "Closed-Book QA": 3,
+    "Struct-to-Text": 4,
+    "Reading Comprehension": 5,
+    "Reading Comprehension with Commonsense": 2,
+    "Coreference": 3,
+    "Translation": 9,  # printed as 8, with nine pairs named
+    "Summarization": 11,
+    "Miscellaneous": 7,
+}
+"""Datasets in each cluster of Wei et al. 2022, figure 3."""
+
+
+def test_the_preset_of_the_paper_has_its_datasets() -> None:
+    """12 clusters, with the 62 datasets of the paper and the ninth pair of languages."""
+    taxonomy = load_taxonomy("flan")
+
+    counts = taxonomy.presets["flan2021-paper"].num_datasets(
+        load_collection("flan").values(), taxonomy.clusters
+    )
+
+    assert counts == PAPER
+
+
+def test_the_preset_of_the_code_has_its_tasks() -> None:
+    """69 tasks in 17 clusters; WSC is trained on, and WSC273 is not there."""
+    preset = load_taxonomy("flan").presets["flan2021-code"]
+
+    tasks = [task for task in load_collection("flan").values() if preset.holds(task)]
+
+    assert (len(tasks), len({task.cluster for task in tasks})) == (69, 17)
+    assert {"wsc", "wmt14_enfr"} < {task.name for task in tasks}
+    assert "wsc273" not in {task.name for task in tasks}
+
+
+@pytest.mark.parametrize("preset", load_taxonomy("flan").presets.values())
+def test_a_preset_leaves_out_what_there_is(preset: Preset) -> None:
+    """A name with a slip would leave nothing out."""
+    tasks = load_collection("flan").values()
+    known = {task.name for task in tasks} | {f"cluster:{task.cluster}" for task in tasks}
+
+    assert set(preset.without) <= known
+    assert set(preset.counted_apart) <= {task.kin for task in tasks}
+    assert {each for many in preset.counted.values() for each in many} <= {task.cluster for task in tasks}

@@ -69,7 +69,7 @@ def select_tasks(
     library: Library,
     taxonomy: Taxonomy,
 ) -> Selection:
-    """What `selectors` stand for. Raises UnknownTask, UnknownCluster, UnknownPreset and Conflict, each with its pointer."""
+    """What `selectors` stand for. Raises UnknownTask, -Cluster, -Preset and Conflict, each with its pointer."""
     tasks: dict[str, Task] = {}
     pointers: dict[str, str] = {}
     named: set[str] = set()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from flan.tasks.lint_findings import Fault, Finding, Limits, RoundTrip, Tally
+from flan.tasks.lint_findings import Fault, Finding, Limits, RoundTrip, Severity, Tally
 from flan.tasks.lint_patterns import pieces
 from flan.tasks.lint_tokens import loss
 from flan.tasks.options import read_options
@@ -37,7 +37,7 @@ def row_faults(
         except RowError as error:
             tally.add(r, None, Fault("row_dropped", "warning", error.message))
         else:
-            for fault in (*_choice_faults(seen.choices), *_value_faults(seen, tokenizers)):
+            for fault in (*_choice_faults(task, seen.choices), *_value_faults(seen, tokenizers)):
                 tally.add(r, None, fault)
             for i, template in enumerate(task.templates):
                 for fault in _rendering_faults(task, seen, template, limits):
@@ -45,13 +45,15 @@ def row_faults(
     yield from tally.findings(num_rows)
 
 
-def _choice_faults(choices: tuple[str, ...]) -> Iterator[Fault]:
+def _choice_faults(task: Task, choices: tuple[str, ...]) -> Iterator[Fault]:
+    # In the choices of a row a capital can be the point: the genotypes "SS" and "Ss".
+    twice: Severity = "error" if task.answer.choices else "warning"
     folded = [" ".join(choice.split()).casefold() for choice in choices]
     for i, choice in enumerate(choices):
         for j in range(i):
             if folded[i] == folded[j]:
                 message = f"{choices[j]!r} and {choice!r} are one choice in two spellings"
-                yield Fault("duplicate_option", "error", message)
+                yield Fault("duplicate_option", twice, message)
             elif folded[i].startswith(folded[j]) or folded[j].startswith(folded[i]):
                 short, long = sorted((choices[j], choice), key=len)
                 yield Fault("option_prefix_of_other", "warning", f"{short!r} begins {long!r}")

@@ -289,6 +289,12 @@ OF_ROWS = [
         [{"text": "a", "label": "yes"}],
     ),
     Case(
+        "two choices of a row that differ in a capital",
+        OFFERED | swap("Is it?\n\n{review}\n\n{options_}", at=7),
+        {("duplicate_option", None)},
+        [{"text": "a", "options": ["just SS", "just Ss"], "label": "just Ss"}],
+    ),
+    Case(
         "a choice that begins another",
         choosing("no", "no idea"),
         {("option_prefix_of_other", None)},
@@ -372,6 +378,8 @@ def test_a_fault_is_found_where_it_is_and_nothing_else(name: str) -> None:
         ("an answer among no options", "error"),
         ("a field that is the answer", "error"),
         ("a long answer in the text", "warning"),
+        ("one choice in two spellings", "error"),
+        ("two choices of a row that differ in a capital", "warning"),
         ("Jinja's braces", "error"),
         ("the same target for all", "error"),
         ("the target in the input", "error"),

@@ -1,6 +1,6 @@
 """What a resolved job will do, in figures, before it does it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from flan.card import ModelCard
@@ -50,14 +50,17 @@ class Plan(Document):
     warnings: tuple[str, ...] = ()
 
 
-def make_plan(spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None) -> Plan:
-    """The plan of a resolved spec. Raises ContextTooShort."""
+def make_plan(
+    spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None, warnings: Sequence[str] = ()
+) -> Plan:
+    """The plan of a resolved spec, with `warnings` about its rows before its own. Raises ContextTooShort."""
     assert spec.pins is not None
     if isinstance(spec, ServeSpec):
         return Plan(kind="serve")
     if isinstance(spec, EvaluateSpec):
         _check_evaluate_context(spec, tasks, card)
-        return Plan(kind="evaluate", tasks=_evaluated(spec, tasks), excluded=spec.pins.excluded)
+        planned, excluded = _evaluated(spec, tasks), spec.pins.excluded
+        return Plan(kind="evaluate", tasks=planned, excluded=excluded, warnings=tuple(warnings))
     _check_context(card, spec.input_length, "target_length", spec.target_length, "/target_length")
     planned = _trained(spec, tasks)
     clusters = sorted({task.cluster for task in planned})
@@ -75,7 +78,7 @@ def make_plan(spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None) -> 
         token_slots_per_step=slots,
         token_slots=slots * spec.steps,
         disk_bytes=_disk_bytes(spec, card),
-        warnings=tuple(_warnings(spec, card)),
+        warnings=(*warnings, *_warnings(spec, card)),
     )
 
 

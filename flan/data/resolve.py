@@ -12,19 +12,17 @@ from typing import NamedTuple
 from flan.card import CARD_FILE, ModelCard, read_card
 from flan.data.mixture import EmptyMixture
 from flan.data.plan import Plan, make_plan
-from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, UnreadableRow, open_rows
+from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, open_rows
 from flan.data.selectors import Library, Selection, select_tasks
+from flan.data.sound import unusable
 from flan.errors import FlanError, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, HoldOut, Pins, PromptFormat, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
 from flan.tasks.formats import formatted
-from flan.tasks.render import instance
 from flan.tasks.task import Collection, Task
 from flan.tasks.taxonomy import Taxonomy, excluded, load_taxonomy
-from flan.tasks.template import RowError
 
 TRAIN = "train"
-_ROWS_TRIED = 20
 
 
 class Resolved(NamedTuple):
@@ -61,11 +59,11 @@ def resolve(spec: Spec, library: Library, places: Places) -> Resolved:
     """
     assert places.store is not None, "resolving puts task documents into a store"
     if spec.pins is None:
-        card, pins = _pin(spec, library, places, places.store)
+        card, pins, warnings = _pin(spec, library, places, places.store)
         spec = spec.model_copy(update={"pins": pins})
     else:
-        card = _verify(spec, spec.pins, library, places, places.store)
-    return Resolved(spec, make_plan(spec, pinned_tasks(spec, places.store), card))
+        card, warnings = _verify(spec, spec.pins, library, places, places.store)
+    return Resolved(spec, make_plan(spec, pinned_tasks(spec, places.store), card, warnings))
 
 
 def pinned_tasks(spec: Spec, store: Store) -> dict[str, Task]:
@@ -130,10 +128,18 @@ def _reading(spec: TuneSpec | EvaluateSpec) -> _Reading:
     )
 
 
-def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[ModelCard | None, Pins]:
+class _Pinned(NamedTuple):
+    """What the names of a spec mean now."""
+
+    card: ModelCard | None
+    pins: Pins
+    warnings: tuple[str, ...] = ()
+
+
+def _pin(spec: Spec, library: Library, places: Places, store: Store) -> _Pinned:
     model, card = _model(spec, library)
     if isinstance(spec, ServeSpec):
-        return card, Pins(tasks={}, model=model)
+        return _Pinned(card, Pins(tasks={}, model=model))
     reading = _reading(spec)
     taxonomy, collection = load_taxonomy(reading.collection), library.tasks(reading.collection)
     selection = select_tasks(reading.selectors, reading.pointer, collection, library, taxonomy)
@@ -146,9 +152,9 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Mo
     reasons |= missing
     if not rows:
         _refuse_empty(spec, reasons)
-    for name, opened in rows.items():
-        for each in opened.values():
-            check_rows(wanted[name], each)
+    warnings = [
+        unusable(wanted[name], split, each) for name, opened in rows.items() for split, each in opened.items()
+    ]
     pins = Pins(
         tasks={name: _pinned(wanted[name], opened, store) for name, opened in rows.items()},
         train=tuple(rows) if isinstance(spec, TuneSpec) else (),
@@ -158,7 +164,7 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Mo
         adjacency=taxonomy.neighbours,
         model=model,
     )
-    return card, pins
+    return _Pinned(card, pins, tuple(sorted(filter(None, warnings))))
 
 
 def _held_out(
@@ -219,20 +225,6 @@ def _open_all(
     return rows, {name: error.message for name, error in lacking.items()}
 
 
-def check_rows(task: Task, rows: Rows) -> None:
-    """Raises what is wrong with the first row when none of the first 20 has what the task needs."""
-    first: RowError | UnreadableRow | None = None
-    for index in range(min(_ROWS_TRIED, len(rows))):
-        try:
-            instance(task, rows[index])
-        except (RowError, UnreadableRow) as error:
-            first = first or error
-        else:
-            return
-    assert first is not None
-    raise type(first)(f"{task.name}: {first.message}", hint=first.hint, **first.values)
-
-
 def _pinned(task: Task, rows: Mapping[str, Rows], store: Store) -> TaskPin:
     document = store.put_bytes(task.canonical().encode())
     return TaskPin(
@@ -250,18 +242,24 @@ def _refuse_empty(spec: Spec, reasons: Mapping[str, str]) -> None:
     raise NothingToEvaluate(f"no task has rows to evaluate on: {shown}{more}", pointer="/tasks")
 
 
-def _verify(spec: Spec, pins: Pins, library: Library, places: Places, store: Store) -> ModelCard | None:
-    """Check that everything pinned is there and unchanged, and that no training task is held out."""
+def _verify(
+    spec: Spec, pins: Pins, library: Library, places: Places, store: Store
+) -> tuple[ModelCard | None, tuple[str, ...]]:
+    """Check that everything pinned is there and unchanged, and that no training task is held out.
+
+    The card of the pinned model, and what is odd about the rows.
+    """
     tasks = pinned_tasks(spec, store)
     if isinstance(spec, TuneSpec):
         _check_hold_out(spec, pins, tasks, library)
-    for name, task in tasks.items():
-        for split in pins.tasks[name].rows:
-            open_pinned_rows(spec, {name: task}, split, places)
-    if pins.model is None:
-        return None
-    directory = store.path(pins.model)
-    return read_card(directory) if (directory / CARD_FILE).is_file() else None
+    warnings = [
+        unusable(task, split, open_pinned_rows(spec, {name: task}, split, places)[name])
+        for name, task in tasks.items()
+        for split in pins.tasks[name].rows
+    ]
+    directory = None if pins.model is None else store.path(pins.model)
+    card = read_card(directory) if directory is not None and (directory / CARD_FILE).is_file() else None
+    return card, tuple(sorted(filter(None, warnings)))
 
 
 def _check_hold_out(spec: TuneSpec, pins: Pins, tasks: Mapping[str, Task], library: Library) -> None:

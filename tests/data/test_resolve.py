@@ -250,6 +250,23 @@ def test_rows_that_do_not_fit_the_task_are_refused_at_once(desk: Desk) -> None:
     assert caught.value.pointer == "/mixture/tasks/0"
 
 
+def test_plan_counts_the_rows_of_a_sample_that_cannot_be_used(desk: Desk) -> None:
+    """With the first of them, wherever in the split they are; a resolved spec is told the same."""
+    bad = {"text": "x", "label": "strange"}
+    write_hub(desk.places.data, "mood", {"train": [*make_rows(150), *[bad] * 50]})
+    write_hub(desk.places.data, "taste", {"train": [bad, *make_rows(3)], "validation": [*make_rows(9), bad]})
+    desk.add_model("base", card())
+
+    trained = desk.resolve(tune("mood", "taste"))
+    evaluated = desk.resolve(evaluate("taste"))
+
+    said = "rows that were tried cannot be used; row"
+    assert trained.plan.warnings[0].startswith(f"mood (train): 25 of 100 {said} 150: label 'strange'")
+    assert trained.plan.warnings[1].startswith(f"taste (train): 1 of 4 {said} 0: label 'strange'")
+    assert desk.resolve(trained.spec).plan == trained.plan
+    assert evaluated.plan.warnings[0].startswith(f"taste (validation): 1 of 10 {said} 9: label 'strange'")
+
+
 def test_lengths_beyond_the_context_are_refused_with_both_numbers(desk: Desk) -> None:
     """Input and target together for a decoder, each alone for an encoder-decoder."""
     desk.add_model("base", card(context=1_279))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from api.schemas import seconds, seconds_or_none
+from flan.data.plan import Plan
 from workers.ledger import states
 from workers.ledger.nodes import NodeStatus
 from workers.ledger.tables import Attempt, Checkpoint, Event, Job, Metric
@@ -103,7 +104,7 @@ class PlanShape(BaseModel):
     object: Literal["plan"] = "plan"
     spec: dict[str, Any]
     spec_digest: str
-    plan: dict[str, Any]
+    plan: Plan
 
 
 class AttemptShape(BaseModel):

@@ -11,9 +11,10 @@ from api.bodies import read_json
 from api.catalog.library import CatalogLibrary
 from api.deps import Here, Platform
 from api.idempotency import Answer, OnceHere
-from api.job_shapes import JobShape, PlanShape
+from api.job_shapes import JobShape
 from api.openapi import JOB_BODY
 from api.pages import PageHere, listing, single
+from api.plans import plan_of
 from api.schemas import List
 from flan.data.resolve import Resolved, resolve
 from flan.spec import Spec, parse_spec
@@ -50,7 +51,8 @@ def create_job(
 
     with here.sessions.begin() as session:
         if dry_run:
-            return Answer(200, _plan(_resolved(here, session, spec)).model_dump(mode="json")).response()
+            plan = plan_of(_resolved(here, session, spec), nodes.all_nodes(session))
+            return Answer(200, plan.model_dump(mode="json")).response()
         answer = once.answer(session, make)
     here.doorbell.ring()
     return answer.response()
@@ -126,11 +128,3 @@ def _do(here: Platform, once: OnceHere, verb: Verb, job_id: str) -> Response:
 
 def _resolved(here: Platform, session: Session, spec: Spec) -> Resolved:
     return resolve(spec, CatalogLibrary(session, here.store, here.settings.models), here.places)
-
-
-def _plan(resolved: Resolved) -> PlanShape:
-    return PlanShape(
-        spec=resolved.spec.model_dump(mode="json"),
-        spec_digest=resolved.spec.digest(),
-        plan=resolved.plan.model_dump(mode="json"),
-    )

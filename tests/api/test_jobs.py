@@ -53,6 +53,32 @@ def test_a_dry_run_plans_and_records_nothing(client: TestClient, sessions: sessi
     assert client.post("/jobs", json=SPEC).json()["spec_digest"] == plan.json()["spec_digest"]
 
 
+def test_a_plan_warns_of_what_the_platform_lacks(client: TestClient, sessions: sessionmaker[Session]) -> None:
+    """More ranks than any node has, a GPU where there is none, nobody at all; and a step of another size."""
+
+    def warnings(**resources: Any) -> list[str]:
+        answer = client.post("/jobs?dry_run=true", json={**SPEC, "resources": resources})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["plan"]["warnings"]
+
+    assert "no node is here: the job would wait for one" in warnings()
+    with sessions.begin() as session:
+        nodes.report(session, NODE, cpu_slots=4, gpus=[])
+        nodes.report(session, "node-b", cpu_slots=2, gpus=[])
+    rounded = "a step has 7,680 token slots, not 8,192: 6 packs of 1,280"
+    assert warnings() == warnings(ranks=3) == [rounded]
+    assert warnings(ranks=6) == [
+        rounded,
+        "6 ranks are more than any node here has (4): the job would wait for a larger one",
+    ]
+    assert "no node here has a GPU: the job would wait for one" in warnings(device="cuda")
+    gpu = {"uuid": "GPU-1", "name": "a GPU", "memory_bytes": 1 << 34}
+    with sessions.begin() as session:
+        nodes.report(session, NODE, cpu_slots=8, gpus=[gpu])
+    assert warnings(device="cuda") == warnings(ranks=6, device="cpu") == [rounded]
+    assert "6 ranks are more than any node here has (2)" in warnings(ranks=6)[-1]
+
+
 def test_an_uploaded_template_set_and_dataset_are_trained_on_by_version(client: TestClient) -> None:
     """`mine@1` means the first for ever; the rows are pinned by the digest of the upload."""
     for word in ("fine", "dull"):

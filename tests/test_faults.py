@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from flan.errors import InvalidDocument, Problem
 from flan.faults import PATTERNS
 from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest
 from flan.spec import Document, EvaluateSpec, ServeSpec, TuneSpec, parse, parse_spec
+from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Task
 
 TUNE = {"kind": "tune", "name": "m", "base": "preset:nano"}
@@ -116,7 +117,7 @@ def test_one_fault_is_one_problem(document: type[Document] | None, value: Any, p
         (None, TUNE | {"metadata": {"x" * 70: "y"}}, "/metadata/" + "x" * 70,
          "the name takes at most 64 characters, not 70", None),
         (Task, TASK | {"metrics": ["acuracy"]}, "/metrics/0",
-         "'acuracy' is none of accuracy, exact_match, f1, rouge_l", "did you mean 'accuracy'?"),
+         f"'acuracy' is none of {', '.join(get_args(MetricName))}", "did you mean 'accuracy'?"),
         (Task, TASK | {"source": {"kind": "hab"}}, "/source/kind", "kind 'hab' is none of hub, dataset, synthetic",
          "did you mean 'hub'?"),
         (Task, TASK | {"source": {"kind": "dataset", "name": ""}}, "/source/name", "cannot be empty", None),

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from flan.evaluate.metrics import METRICS
+from flan.evaluate.metrics import worth
+from flan.evaluate.metrics.reply import Reply
 from flan.evaluate.questions import Question, Scoring
 from flan.model.greedy import greedy
 from flan.model.grouping import Size, group
@@ -14,7 +15,7 @@ from flan.tasks.task import Task
 
 
 class Answered(NamedTuple):
-    """What the model said, and what that is worth."""
+    """What the model said, and what that is worth by itself."""
 
     question: Question
     text: str
@@ -25,6 +26,11 @@ class Answered(NamedTuple):
     num_tokens: tuple[int, ...] = ()
     is_finished: bool = True
     """False for a text that was cut at the limit."""
+
+    @property
+    def reply(self) -> Reply:
+        """What metrics see of it."""
+        return reply_to(self.question, self.text)
 
 
 def answer(
@@ -76,5 +82,26 @@ def _written(spec: EvaluateSpec, task: Task, batch: list[Question], model: Model
     return answered
 
 
+def reply_to(question: Question, text: str) -> Reply:
+    """`text` as an answer to `question`: which choice it makes, if any, and what that is called."""
+    makes = dict(zip(question.choice_texts or question.choices, question.choices, strict=True))
+    choice = {made.strip(): of for made, of in makes.items()}.get(text.strip())
+    reply = Reply(
+        text,
+        question.references,
+        question.choices,
+        choice,
+        question.answers[0],
+        question.value,
+        question.group,
+    )
+    if not question.names:
+        return reply
+    called = dict(zip(question.choices, question.names, strict=True))
+    # A further acceptable answer need not be among the choices: then it has no other name.
+    references = tuple(called.get(answer, answer) for answer in question.answers)
+    return reply._replace(text=text if choice is None else called[choice], references=references)
+
+
 def _worth(task: Task, question: Question, text: str) -> dict[str, float]:
-    return {name: METRICS[name](text, question.references) for name in task.metrics}
+    return worth(task.metrics, reply_to(question, text))

@@ -46,6 +46,13 @@ class Question(NamedTuple):
     """Acceptable answers, as the row has them."""
     references: tuple[str, ...]
     """What a right reply looks like: an answer, or the target it would be where the model writes itself."""
+    choice_texts: tuple[str, ...] = ()
+    """What a reply that makes each choice looks like, where the model writes itself."""
+    names: tuple[str, ...] = ()
+    """What metrics call the choices; empty: what they are."""
+    value: float | None = None
+    group: tuple[str, ...] = ()
+    """The same for every row of one question."""
 
 
 class Asked(NamedTuple):
@@ -138,12 +145,18 @@ def _question(
         choices=row.choices,
         option_ids=option_ids,
         answers=row.references,
-        references=row.references if scoring == "rank" else _targets(row, chosen, layout),
+        references=row.references if scoring == "rank" else _targets(row, row.references, chosen, layout),
+        choice_texts=() if scoring == "rank" else _targets(row, row.choices, chosen, layout),
+        names=row.names,
+        value=row.value,
+        group=tuple(row.fields[name] for name in task.group_by),
     )
 
 
-def _targets(row: Instance, template: Template, layout: Layout | None) -> tuple[str, ...]:
-    return tuple(render(row._replace(answer=answer), template, layout).target for answer in row.references)
+def _targets(
+    row: Instance, answers: Sequence[str], template: Template, layout: Layout | None
+) -> tuple[str, ...]:
+    return tuple(render(row._replace(answer=answer), template, layout).target for answer in answers)
 
 
 def _input_length(spec: EvaluateSpec, option_ids: Sequence[Ids], model: Model) -> int:

@@ -8,9 +8,10 @@ from flan.card import Lineage
 from flan.spec import Document, FewShot, OptionsPolicy, PromptFormat, Sha256
 from flan.tasks.taxonomy import Verdict
 
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 """Raised whenever the same model, rows and templates would get another figure than before."""
-INTERVAL = "bootstrap over rows (2,000 resamples) of each row's mean over templates, 95%, percentiles"
+INTERVAL = "bootstrap over rows (2,000 resamples) of the mean over templates, 95%, percentiles"
+INTERVAL_OF_GROUPS = INTERVAL.replace("rows", "questions, each with all its rows")
 
 
 class TemplateResult(Document):
@@ -18,7 +19,8 @@ class TemplateResult(Document):
 
     index: int
     """Place in the task's template set."""
-    metric_value: float = Field(ge=0, le=1)
+    metric_value: float = Field(ge=-1, le=1)
+    """From 0, a correlation from -1, to 1."""
     n: int = Field(ge=1)
     """Rows that were measured through it."""
     metrics: dict[str, float]
@@ -31,6 +33,8 @@ class TemplateResult(Document):
     """Of the n, prompts whose long field was cut to fit."""
     num_unfinished: int = 0
     """Of the n, written answers that did not end within the limit."""
+    num_unread: int = 0
+    """Of the n, answers that a metric could make nothing of: no option, no number, no final answer. They are wrong."""
 
 
 class TaskResult(Document):
@@ -61,6 +65,8 @@ class TaskResult(Document):
     """Standard deviation over templates (n - 1); None for a single one."""
     interval: tuple[float, float]
     interval_method: str = INTERVAL
+    signatures: dict[str, str] = {}
+    """Metric → what its figures have to be quoted with: versions and settings."""
 
 
 class Results(Document):

@@ -2,15 +2,20 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flan.errors import FlanError
 from flan.evaluate.answering import Answered
+from flan.evaluate.metrics import METRICS, signature
+from flan.evaluate.metrics.reply import Figure, Reply, RowMetric, mean
 from flan.evaluate.questions import Question, Scoring
-from flan.evaluate.results import TaskResult, TemplateResult
+from flan.evaluate.results import INTERVAL, INTERVAL_OF_GROUPS, TaskResult, TemplateResult
+from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Task
 
 RESAMPLES = 2_000
@@ -47,14 +52,18 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         )
     headline = task.metrics[0]
     by_template: dict[int, list[Answered]] = defaultdict(list)
-    by_row: dict[int, list[float]] = defaultdict(list)
     questions: dict[int, Question] = {}
-    for one in answered:
+    for one in sorted(answered, key=lambda one: (one.question.template, one.question.row)):
         by_template[one.question.template].append(one)
-        by_row[one.question.row].append(one.metrics[headline])
         questions[one.question.row] = one.question
-    templates = [_of_template(task, index, by_template[index], measured) for index in sorted(by_template)]
+    found = [_of_template(task, index, by_template[index], measured) for index in sorted(by_template)]
+    templates = [template for template, _ in found]
     figures = [template.metric_value for template in templates]
+    units = _units(questions)
+    samples = [
+        Sample(figure, np.array([units[one.question.row] for one in by_template[template.index]]))
+        for template, figure in found
+    ]
     chance, majority = blind_guesses(questions.values()) if headline == "accuracy" else (None, None)
     return TaskResult(
         task=task.name,
@@ -62,7 +71,7 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         metric=headline,
         scoring=scoring,
         split=split,
-        n=len(by_row),
+        n=len(questions),
         num_rows=num_rows,
         asked=asked,
         chance=chance,
@@ -71,7 +80,9 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         unmeasured_templates=tuple(sorted(set(num_skipped) - set(by_template))),
         mean=fmean(figures),
         spread=stdev(figures) if len(figures) > 1 else None,
-        interval=bootstrap_interval([fmean(by_row[row]) for row in sorted(by_row)]),
+        interval=bootstrap_interval(samples, len(set(units.values()))),
+        interval_method=INTERVAL_OF_GROUPS if task.group_by else INTERVAL,
+        signatures={name: signature(name, [one.reply for one in answered]) for name in task.metrics},
     )
 
 
@@ -96,28 +107,66 @@ def blind_guesses(questions: Iterable[Question]) -> tuple[float | None, float | 
     return fmean(chances), max(right_places.values(), default=0) / len(questions)
 
 
-def bootstrap_interval(row_means: Sequence[float]) -> tuple[float, float]:
-    """95% interval of the mean over rows. Seeded: equal rows, equal interval.
+class Sample(NamedTuple):
+    """The headline figure of one template."""
 
-    A row is resampled with all its templates: their figures hang together, so counting each as a sample of
-    its own would make the interval too narrow. Where all rows agree its width is zero: look at n.
+    figure: Figure
+    units: NDArray[np.intp]
+    """Of each of its replies, what is drawn with it: the number of its row or group."""
+
+
+def bootstrap_interval(samples: Sequence[Sample], num_units: int) -> tuple[float, float]:
+    """95% interval of the mean over templates. Seeded: equal replies, equal interval.
+
+    A row is resampled with all its templates, and with the other rows of its question where the task has such
+    groups: their figures hang together, so counting each as a sample of its own would make the interval too
+    narrow. Each resample's figure is worked out anew, for F1, a correlation or BLEU is no mean over rows. Where
+    all rows agree the width is zero: look at n.
     """
-    values = np.asarray(row_means)
     generator = np.random.Generator(np.random.Philox(key=0))
-    means = [float(values[generator.integers(0, len(values), len(values))].mean()) for _ in range(RESAMPLES)]
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = np.bincount(generator.integers(0, num_units, num_units), minlength=num_units).astype(
+            np.float64
+        )
+        figures = [sample.figure(drawn[sample.units]) for sample in samples]
+        # A template that was measured on few rows may have none of those drawn.
+        means.append(fmean(figure for figure in figures if not isnan(figure)))
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _of_template(task: Task, index: int, answered: Sequence[Answered], measured: Measured) -> TemplateResult:
-    metrics: dict[str, float] = {name: fmean(one.metrics[name] for one in answered) for name in task.metrics}
-    return TemplateResult(
+def _units(questions: Mapping[int, Question]) -> dict[int, int]:
+    """Row → number of what it is drawn with: its group, or itself alone."""
+    places: dict[tuple[str, ...] | int, int] = {}
+    return {row: places.setdefault(questions[row].group or row, len(places)) for row in sorted(questions)}
+
+
+def _figure(metric: MetricName, answered: Sequence[Answered], replies: Sequence[Reply]) -> Figure:
+    kind = METRICS[metric]
+    return (
+        mean([one.metrics[metric] for one in answered]) if isinstance(kind, RowMetric) else kind.over(replies)
+    )
+
+
+def _of_template(
+    task: Task, index: int, answered: Sequence[Answered], measured: Measured
+) -> tuple[TemplateResult, Figure]:
+    """The template's figures, and the headline one as a function of weights."""
+    replies, once = [one.reply for one in answered], np.ones(len(answered))
+    figures = {name: _figure(name, answered, replies) for name in task.metrics}
+    metrics: dict[str, float] = {name: figure(once) for name, figure in figures.items()}
+    headline = task.metrics[0]
+    readers = [METRICS[name].is_read for name in task.metrics]
+    result = TemplateResult(
         index=index,
-        metric_value=metrics[task.metrics[0]],
+        metric_value=metrics[headline],
         n=len(answered),
         metrics=metrics,
         num_skipped=measured.num_skipped.get(index, 0),
         num_pruned=sum(one.question.num_exemplars < measured.num_shots for one in answered),
         num_cut=sum(one.question.was_cut for one in answered),
         num_unfinished=sum(not one.is_finished for one in answered),
+        num_unread=sum(not all(is_read(reply) for is_read in readers) for reply in replies),
     )
+    return result, figures[headline]

@@ -4,7 +4,8 @@ Pure: no file, clock or random number. Whatever changes what is rendered here ra
 `flan.card.RENDERER_VERSION`.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flan.tasks.options import FLAN_2021, Layout, write_options
@@ -22,6 +23,10 @@ class Instance(NamedTuple):
     answer: str
     references: tuple[str, ...]
     """Every acceptable answer, `answer` first."""
+    names: tuple[str, ...] = ()
+    """What metrics call the choices, in their order; empty where that is their own text."""
+    value: float | None = None
+    """The answer as a number, where the task says which column has it."""
 
 
 class Rendered(NamedTuple):
@@ -47,7 +52,9 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
             hint="map what the column holds to a choice under answer.labels",
         )
     more = _texts(row, task.answer.references_from) if task.answer.references_from else ()
-    return Instance(fields, choices, answer, tuple(dict.fromkeys((answer, *more))))
+    references = tuple(dict.fromkeys((answer, *more)))
+    names, value = _names(task.answer, row, choices), _value(task.answer, row)
+    return Instance(fields, choices, answer, references, names=names, value=value)
 
 
 def render(instance: Instance, template: Template, layout: Layout | None = FLAN_2021) -> Rendered:
@@ -120,6 +127,26 @@ def _row_choices(answer: Answer, row: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(choices)) < len(choices) or not choices:
         raise RowError(f"choices {list(choices)} are not distinct", column=answer.choices_from)
     return choices
+
+
+def _names(answer: Answer, row: Mapping[str, Any], choices: Sequence[str]) -> tuple[str, ...]:
+    if answer.names_from is None:
+        return ()
+    names = _texts(row, answer.names_from)
+    if len(names) != len(choices):
+        raise RowError(f"{len(names)} names for {len(choices)} choices", column=answer.names_from)
+    return names
+
+
+def _value(answer: Answer, row: Mapping[str, Any]) -> float | None:
+    if answer.value_from is None:
+        return None
+    value = _column(row, answer.value_from)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RowError(
+            f"column {answer.value_from!r} holds {value!r}, not a number", column=answer.value_from
+        )
+    return float(value)
 
 
 def _answer(answer: Answer, row: Mapping[str, Any], choices: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from flan.errors import InvalidDocument, NotFound
 from flan.spec import Document, Name, Reference, Sha256, parse
+from flan.tasks.metric_names import MetricName, unmet_need
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, slots
 
@@ -96,6 +97,10 @@ class Answer(Document):
     keys_from: ColumnPath | None = None
     references_from: ColumnPath | None = None
     """A column with further acceptable answers; the first target is still `column`."""
+    names_from: ColumnPath | None = None
+    """A column with a short name for each of `choices_from`, in order: what metrics compare."""
+    value_from: ColumnPath | None = None
+    """A column with the answer as a number, where the choice is a rounded one: what correlations compare."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,6 +110,8 @@ class Answer(Document):
             raise ValueError("a choice is one line of the OPTIONS block: it cannot hold a line break")
         if self.choices and self.choices_from:
             raise ValueError("give choices or choices_from, not both")
+        if self.names_from and not self.choices_from:
+            raise ValueError("names_from needs choices_from: it names the choices of each row")
         strange = sorted(set(self.labels.values()) - set(self.choices)) if self.choices else []
         if strange:
             raise ValueError(f"labels name {strange}, which are not among the choices {list(self.choices)}")
@@ -134,8 +141,10 @@ class Task(Document):
     long_field: FieldName | None = None
     """The field that is cut when an input is too long; None = the longest in the prompt."""
     answer: Answer
-    metrics: tuple[Literal["accuracy", "exact_match", "f1", "rouge_l"], ...] = Field(min_length=1)
+    metrics: tuple[MetricName, ...] = Field(min_length=1)
     """The first one is the headline."""
+    group_by: tuple[FieldName, ...] = ()
+    """Fields that the rows of one question share: intervals resample such rows together."""
     templates: tuple[Template, ...] = Field(min_length=1, max_length=1_000)
     example: dict[str, JsonValue] | None = None
     """A made-up row in the source's columns, for pages, previews and tests where no data is at hand."""
@@ -165,6 +174,18 @@ class Task(Document):
             raise ValueError(f"{twice[0]!r} is both a field and a constant")
         if self.long_field is not None and self.long_field not in self.fields:
             raise ValueError(f"long_field {self.long_field!r} is none of the fields {sorted(self.fields)}")
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> Self:
+        if strange := sorted(set(self.group_by) - set(self.fields)):
+            raise ValueError(f"group_by {strange[0]!r} is none of the fields {sorted(self.fields)}")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"a metric stands twice among {list(self.metrics)}")
+        choices = self.answer.choices if self.answer else ()
+        for metric in self.metrics:
+            if need := unmet_need(metric, choices, self.group_by):
+                raise ValueError(f"metric {metric!r} needs {need}")
         return self
 
     @property

@@ -1,5 +1,6 @@
 """Figures of a task against values worked out by hand."""
 
+from collections.abc import Sequence
 from statistics import stdev
 
 import numpy as np
@@ -7,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flan.evaluate.answering import Answered
+from flan.evaluate.answering import Answered, reply_to
+from flan.evaluate.metrics.correlation import pearson
+from flan.evaluate.metrics.reply import Reply, mean
 from flan.evaluate.questions import Question
-from flan.evaluate.summary import Measured, NothingMeasured, blind_guesses, bootstrap_interval, summarise
+from flan.evaluate.results import TaskResult
+from flan.evaluate.summary import (
+    Measured,
+    NothingMeasured,
+    Sample,
+    blind_guesses,
+    bootstrap_interval,
+    summarise,
+)
 from flan.tasks.task import load_collection
 
 TASK = load_collection("synthetic")["shop_reviews"]
@@ -72,20 +83,124 @@ def test_nothing_measured_is_an_error() -> None:
         summarise(TASK, HOW._replace(num_skipped={0: 7}), [])
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    return bootstrap_interval([Sample(mean(values), np.arange(len(values)))], len(values))
+
+
 @settings(max_examples=20, deadline=None)
 @given(values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=60))
 def test_interval_holds_the_mean_and_stays_within_the_values(values: list[float]) -> None:
     """Seeded: the same rows give the same interval."""
-    low, high = bootstrap_interval(values)
+    low, high = interval(values)
 
     assert min(values) <= low <= float(np.mean(values)) + 1e-12
     assert float(np.mean(values)) - 1e-12 <= high <= max(values)
-    assert bootstrap_interval(values) == (low, high)
+    assert interval(values) == (low, high)
 
 
 def test_interval_has_the_width_of_theory() -> None:
     """400 rows, half of them right: ± 1.96 · 0.5 / 20 = ± 0.049."""
-    low, high = bootstrap_interval([0.0, 1.0] * 200)
+    low, high = interval([0.0, 1.0] * 200)
 
     assert low == pytest.approx(0.5 - 0.049, abs=0.006)
     assert high == pytest.approx(0.5 + 0.049, abs=0.006)
+
+
+def test_rows_are_drawn_with_all_their_templates() -> None:
+    """Where templates agree on every row, two of them tell no more than one."""
+    rows = np.arange(100)
+    one = Sample(mean([0.0, 1.0] * 50), rows)
+
+    assert bootstrap_interval([one, one], 100) == bootstrap_interval([one], 100)
+
+
+def test_interval_of_a_correlation_has_the_width_of_theory() -> None:
+    """Fisher's z of r = 0.6 over 400 pairs: ± 1.96 / sqrt(397), so 0.534 to 0.658."""
+    generator = np.random.default_rng(1)
+    a, noise = generator.normal(size=(2, 400))
+    # Made to measure: noise without a trace of a, both of variance 1.
+    a = (a - a.mean()) / a.std()
+    noise -= noise.mean() + a * (a @ noise) / 400
+    b = 0.6 * a + 0.8 * noise / noise.std()
+    scale = ("-9", "9")
+    replies = [
+        Reply(repr(x), ("9",), scale, None, "9", y) for x, y in zip(a.tolist(), b.tolist(), strict=True)
+    ]
+    figure = pearson(replies)
+
+    assert figure(np.ones(400)) == pytest.approx(0.6)
+    assert bootstrap_interval([Sample(figure, np.arange(400))], 400) == (
+        pytest.approx(0.534, abs=0.015),
+        pytest.approx(0.658, abs=0.015),
+    )
+
+
+YES_NO = ("no", "yes")
+
+
+def judged(row: int, choice: str, answer: str, group: str = "", template: int = 0) -> Answered:
+    asked = question(template, row, (answer,), YES_NO)._replace(group=(group,) if group else ())
+    return Answered(asked, choice, {})
+
+
+def test_a_corpus_metric_is_of_each_template_as_a_whole() -> None:
+    """F1 of the choices: template 0 hits 2 with 1 false alarm (4/5), template 1 misses 1 of 2 (2/3)."""
+    task = TASK.model_copy(update={"metrics": ("positive_f1",)})
+    answers = ["yes", "yes", "no", "no"]
+    given_ = [judged(row, ("yes", "yes", "yes", "no")[row], answers[row]) for row in range(4)]
+    given_ += [judged(row, ("yes", "no", "no", "no")[row], answers[row], template=1) for row in range(4)]
+
+    result = summarise(task, HOW, given_)
+
+    assert [template.metric_value for template in result.templates] == [
+        pytest.approx(0.8),
+        pytest.approx(2 / 3),
+    ]
+    assert result.mean == pytest.approx((0.8 + 2 / 3) / 2)
+    assert result.interval[0] < result.mean < result.interval[1]
+    assert (result.chance, result.majority) == (None, None)
+    assert result.signatures == {"positive_f1": "positive_f1 v1"}
+
+
+def test_rows_of_a_question_are_drawn_together() -> None:
+    """Four rows of a question that stand and fall with it make no narrower interval than one of them would."""
+    task = TASK.model_copy(update={"metrics": ("question_exact_match",), "group_by": ("review",)})
+
+    def measured(rows_each: int) -> TaskResult:
+        given_ = [
+            judged(row, "yes" if row // rows_each % 2 else "no", "yes", str(row // rows_each))
+            for row in range(40 * rows_each)
+        ]
+        return summarise(task, HOW, given_)
+
+    assert measured(4).interval == measured(1).interval
+    assert measured(4).mean == measured(1).mean == 0.5
+    assert "questions" in measured(4).interval_method
+
+
+def test_answers_that_cannot_be_read_are_counted() -> None:
+    """Texts that are no option: wrong, and said to be so."""
+    task = TASK.model_copy(update={"metrics": ("positive_f1", "matthews_correlation")})
+    given_ = [
+        judged(0, "yes", "yes"),
+        judged(1, "perhaps", "no"),
+        judged(2, "", "yes"),
+        judged(3, "no", "no"),
+    ]
+
+    [template] = summarise(task, HOW, given_).templates
+
+    # One hit, one false alarm, one miss.
+    assert (template.num_unread, template.metric_value) == (2, 0.5)
+
+
+def test_metrics_see_names_and_written_choices() -> None:
+    """ReCoRD's options go on after the name; where the model writes, a choice may be written as its mark."""
+    asked = question(0, 0, ("Ann left.", "Anna left."), ("Bob left.", "Ann left."))
+    named = asked._replace(names=("Bob", "Ann"))
+    written = asked._replace(references=("(B)",), choice_texts=("(A)", "(B)"))
+
+    assert reply_to(named, "Ann left.")[:2] == ("Ann", ("Ann", "Anna left."))
+    assert reply_to(named, "Ann did.").text == "Ann did."
+    assert (reply_to(written, " (B)\n").choice, reply_to(written, "(C)").choice) == ("Ann left.", None)
+    assert reply_to(asked, "Bob left.").choice == "Bob left."

@@ -63,8 +63,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"title": "Apple_pie", "context": " Pies are old.", "question": "How old ? "},
         {"title": "Apple pie", "context": "Pies are old.", "question": "How old ?"},
     ),
-    ("stsb", {"label": 3.8}, {"label": "4"}),
-    ("stsb", {"label": 2.5}, {"label": "2"}),
+    ("stsb", {"label": 3.8}, {"label": "4", "similarity": 3.8}),
+    ("stsb", {"label": 2.5}, {"label": "2", "similarity": 2.5}),
     (
         "lettered_choices",
         {"choices": {"text": ["a loaf", "a pan"], "label": ["1", "2"]}, "answerKey": "2"},
@@ -260,6 +260,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
                 "Anna Pane's daughter, Eve.",
                 "Pane's daughter, Eve.",
             ],
+            "names": ["ROME", "Italy", "Anna Pane", "Pane"],
             "answer": "Pane's daughter, Eve.",
             "references": ["Pane's daughter, Eve.", "Anna Pane's daughter, Eve."],
         },
@@ -267,7 +268,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "record",
         {"passage": "Eve sang.", "query": "@placeholder sang", "entities": ["Eve"], "answers": ["Eve"]},
-        {"query": "...", "choices": ["Eve sang"], "answer": "Eve sang", "references": ["Eve sang"]},
+        {
+            "query": "...",
+            "choices": ["Eve sang"],
+            "names": ["Eve"],
+            "answer": "Eve sang",
+            "references": ["Eve sang"],
+        },
     ),
     ("true_case", HUB_ROWS["true_case"], {"cased": "Ann lives in Rome.", "lower": "ann lives in rome."}),
     (

@@ -36,6 +36,18 @@ def test_a_task_as_people_write_it_is_accepted() -> None:
         ({"long_field": "body"}, "long_field 'body' is none of the fields"),
         ({"metrics": []}, "at least one"),
         ({"metrics": ["bleurt"]}, "rouge_l"),
+        ({"metrics": ["f1", "f1"]}, "a metric stands twice"),
+        ({"metrics": ["pearson_correlation"]}, "needs fixed choices that are numbers"),
+        ({"metrics": ["question_exact_match"]}, "needs group_by"),
+        ({"group_by": ["body"]}, "group_by 'body' is none of the fields ['review']"),
+        (
+            {"metrics": ["positive_f1"], "answer": {"column": "label", "choices": ["a", "b", "c"]}},
+            "needs two fixed choices, the second of them the positive one; the answer has 3",
+        ),
+        (
+            {"answer": {"column": "label", "choices": ["a"], "names_from": "n"}},
+            "names_from needs choices_from",
+        ),
         ({"answer": {"column": "label", "choices": ["a", "a"]}}, "a choice stands twice"),
         ({"answer": {"column": "label", "choices": ["a\nb"]}}, "cannot hold a line break"),
         ({"answer": {"column": "label", "choices": ["a"], "choices_from": "c"}}, "not both"),

@@ -17,8 +17,11 @@ _LEADING_DETERMINER = re.compile(r"(?:A|An|Her|His|My|Our|The|Their)\b")
 
 
 def stsb(row: Row) -> Row:
-    """`label`, a similarity from 0.0 to 5.0, as the nearest whole number in digits; halves go to the even one."""
-    return {**row, "label": str(round(row["label"]))}
+    """`label`, a similarity from 0.0 to 5.0, as the nearest whole number in digits; halves go to the even one.
+
+    `similarity` is the label as it was.
+    """
+    return {**row, "label": str(round(row["label"])), "similarity": row["label"]}
 
 
 def lettered_choices(row: Row) -> Row:
@@ -95,7 +98,8 @@ def record(row: Row) -> Row:
 
     `passage` ends before the article's highlights, which say too much. `query` is what stands before the
     placeholder, and an ellipsis; each choice is an entity and what stands after it. Of an entity's spellings
-    that differ in capitals ("ROME", "Rome") the first is offered. `references` are all right choices.
+    that differ in capitals ("ROME", "Rome") the first is offered. `references` are all right choices, `names`
+    the entities of the choices, in order.
     """
     before, after = row["query"].split(_PLACEHOLDER, 1)
     spelling: dict[str, str] = {}
@@ -107,6 +111,7 @@ def record(row: Row) -> Row:
         "passage": row["passage"].split(_HIGHLIGHT, 1)[0].strip(),
         "query": f"{before.strip()} ...".strip(),
         "choices": [entity + after for entity in spelling.values()],
+        "names": list(spelling.values()),
         "answer": right[0],
         "references": right,
     }

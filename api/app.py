@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from api import auth, openapi, problems
+from api import auth, openapi, problems, reference
 from api.catalog import idempotency
 from api.deps import Platform
 from api.door import Door
@@ -76,11 +76,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("flan-platform"),
         description="Instruction-tune language models, prove what they do zero-shot, and serve them.",
         lifespan=_lifespan,
+        docs_url=None,
         redoc_url=None,
         strict_content_type=False,
     )
     app.state.platform = here
     problems.install(app)
+    reference.install(app)
     for router in ROUTERS:
         app.include_router(router)
     for _ in auth.declared_scopes(app):  # raises for a route that declares none

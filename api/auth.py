@@ -14,6 +14,7 @@ from fastapi.params import Depends as DependsParameter
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api import reference
 from api.catalog import keys
 from api.deps import Here
 from api.parameters import refuse_unknown
@@ -21,7 +22,7 @@ from api.problems import HttpError
 
 Scope = Literal["jobs:read", "jobs:write", "data:write", "generate", "admin", "metrics:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-_PUBLIC_PATHS = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json"})
+_PUBLIC_PATHS = frozenset({"/", reference.PATH, reference.FILES_PATH, "/openapi.json"})
 _bearer = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: flan_…")
 
 

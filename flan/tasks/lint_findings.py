@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 FLAN_LIMITS = Limits()
 HABIT = 0.05
 """A fault of wording that shows in more than this share of the rows is the template's, else the row's."""
-_WORDING = frozenset({"doubled_punctuation", "wrong_article"})
+_WORDING = frozenset({"doubled_punctuation", "run_on", "wrong_article"})
 
 
 class Tally:

@@ -15,8 +15,11 @@ from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError
 
 TELLING_CHARS = 40
 """An answer of this length does not stand in a prompt by chance; a shorter one often does."""
+SENTENCE_WORDS = 3
+"""Shorter values are no sentences: what follows them may be a name."""
 _MARKS = ".,;:!?"
 _BEHIND = re.compile(r"([\"'”’)\]]*)([.,;:!?])")
+_NEXT_SENTENCE = re.compile(r"[\"'”’)]* [A-Z]")
 _ARTICLE = re.compile(r"(?<![^\W_])(an?) [\"'“‘(]?\Z", re.IGNORECASE)
 _LIKE_CONSONANT = re.compile(r"uni|us[aeiou]|eu|one?\b|once|ubi|ut[aeiou]", re.IGNORECASE)
 _LIKE_VOWEL = re.compile(r"hour|honest|honou?r|heir", re.IGNORECASE)
@@ -98,6 +101,9 @@ def _joint_faults(pattern: str, values: Mapping[str, str]) -> Iterator[Fault]:
         if (match := _BEHIND.match(behind)) and _clash(value[-1], *match.groups()):
             message = f"two marks meet: {value[-20:] + behind[:5]!r}"
             yield Fault("doubled_punctuation", "warning", message)
+        if value[-1].isalnum() and len(value.split()) >= SENTENCE_WORDS and _NEXT_SENTENCE.match(behind):
+            message = f"one sentence runs into the next: {value[-20:] + behind[:12]!r}"
+            yield Fault("run_on", "warning", message)
         if (match := _ARTICLE.search(before)) and _is_wrong(match.group(1), value):
             yield Fault("wrong_article", "warning", f"{match.group() + value[:20]!r}")
 
@@ -106,7 +112,7 @@ def _clash(last: str, closing: str, mark: str) -> bool:
     if not closing:
         return last in _MARKS
     # "Why?". and "Why?", are good English; "So it is.". and "So it is.", are not.
-    return last in ",;:" or (last == "." and mark in ".,")
+    return last in ",;:" or (last == "." and mark in ".,;:")
 
 
 def _is_wrong(article: str, value: str) -> bool:

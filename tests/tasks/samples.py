@@ -11,7 +11,7 @@ CLEAN_TEN: list[dict[str, Any]] = [
     {"input": "{options_}\n\nChoose the label that suits these words:\n\n{review}"},
     {"input": "Review: {review}\nSentiment:\n{options_}"},
     {"input": "{review}\n\nHow did the buyer feel?\n\n{options_}"},
-    {"input": 'A shop owner received "{review}" Should they be glad?\n\n{options_}'},
+    {"input": 'A shop owner received this: "{review}"\n\nShould they be glad?\n\n{options_}'},
     {"input": "Tell me in one word what mood speaks from this message.\n\n{review}\n\n{options_}"},
     {"input": '{review}\n\nReply "positive" if the author is content and "negative" if not.'},
     {"input": "Invent a {answer} comment on some product.", "target": "{review}", "role": "inverted"},

@@ -30,7 +30,7 @@ NEVER_LAST = {
 NO_QUESTION = {
     0: "{review}\n\nSay whether that is kind or harsh.\n\n{options_}",
     4: "{review}\n\nGuess what the buyer felt.\n\n{options_}",
-    5: 'A shop owner received "{review}" Judge how glad they should be.\n\n{options_}',
+    5: 'A shop owner received this: "{review}"\n\nJudge how glad they should be.\n\n{options_}',
     9: "Find out whether the writer was happy.\n\n{review}\n\n{options_}",
 }
 NO_REQUEST = {
@@ -44,7 +44,7 @@ NO_REQUEST = {
 WITHOUT_OPTIONS = {
     0: "{review}\n\nIs this review positive or negative?",
     4: "{review}\n\nWas the buyer left with a negative or a positive feeling?",
-    5: 'A shop owner received "{review}" Good news is "positive", bad "negative"; which is it?',
+    5: 'A shop owner received this: "{review}"\n\nGood news is "positive", bad "negative"; which is it?',
     9: "Did the writer smile (positive) or frown (negative)?\n\n{review}",
 }
 
@@ -289,6 +289,12 @@ OF_ROWS = [
         [{"text": "a", "label": "yes"}],
     ),
     Case(
+        "values without a full stop before a sentence",
+        swap("Is somebody glad here? {review} Tell me.\n\n{options_}"),
+        {("run_on", 9)},
+        [{"text": "It is an item", "label": "positive"}],
+    ),
+    Case(
         "two choices of a row that differ in a capital",
         OFFERED | swap("Is it?\n\n{review}\n\n{options_}", at=7),
         {("duplicate_option", None)},
@@ -440,7 +446,7 @@ def test_an_answer_may_stand_in_the_options_and_short_ones_anywhere() -> None:
         'Is "{review}" kind, i.e. nice ... or (maybe) not?\n\n{options_}',
         "1) Read.\n2) Judge the tone.\n\n{review}\n\n{options_}",
         "Was it $5 well spent, <or> 100% lost?\n\n{review}\n\n{options_}",
-        'What would "{review}"? tell a buyer\n\n{options_}',
+        'What would "{review}" tell a buyer?\n\n{options_}',
         "On a scale of 1,000: liked?! Then say so.\n\n{review}\n\n{options_}",
     ],
 )

@@ -74,8 +74,9 @@ FLAN_2021 = Layout()
 
 def write_options(choices: Sequence[str], layout: Layout = FLAN_2021) -> str:
     """The block for `choices`, without a trailing newline."""
-    order = range(len(choices)) if layout.order is None else layout.order
-    lines = [f"{layout.mark_of(place)}{choices[i]}{layout.ending}" for place, i in enumerate(order)]
+    ordered = choices if layout.order is None else [choices[i] for i in layout.order]
+    marks = layout.marks if layout.tells_apart else layout.marks * len(ordered)
+    lines = [mark + choice + layout.ending for mark, choice in zip(marks, ordered, strict=True)]
     return "\n".join([layout.header, *lines] if layout.header else lines)
 
 

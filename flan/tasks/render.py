@@ -63,15 +63,17 @@ def render(instance: Instance, template: Template, layout: Layout | None = FLAN_
     Without a layout their slot is left out and the ends are trimmed. Where the layout tells the choices apart
     and the template shows them, the target names the answer by its mark.
     """
-    values = instance.fields | {ANSWER_SLOT: instance.answer}
-    answer = instance.answer
+    shows_options = OPTIONS_SLOT in slots(template.input)
+    values = {**instance.fields, ANSWER_SLOT: instance.answer, OPTIONS_SLOT: ""}
     if layout is None:
-        prompt = fill(template.input, values | {OPTIONS_SLOT: ""}).strip()
+        prompt = fill(template.input, values).strip()
     else:
-        prompt = fill(template.input, values | {OPTIONS_SLOT: write_options(instance.choices, layout)})
-        if layout.tells_apart and answer in instance.choices and OPTIONS_SLOT in slots(template.input):
-            answer = layout.name_of(instance.choices.index(answer))
-    target = fill(template.target, values | {ANSWER_SLOT: answer})
+        if shows_options:
+            values[OPTIONS_SLOT] = write_options(instance.choices, layout)
+        prompt = fill(template.input, values)
+        if layout.tells_apart and shows_options and instance.answer in instance.choices:
+            values[ANSWER_SLOT] = layout.name_of(instance.choices.index(instance.answer))
+    target = fill(template.target, values)
     return Rendered(prompt, target, instance.choices, instance.answer, instance.references)
 
 

@@ -9,6 +9,7 @@ to render and its longest output is known beforehand. Two slots are typed: `{opt
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,8 @@ from flan.spec import Document
 OPTIONS_SLOT = "options_"
 ANSWER_SLOT = "answer"
 MAX_PATTERN_CHARS = 16_384
+PATTERNS_KEPT = 8_192
+"""Patterns whose parts are remembered."""
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
 
 
@@ -62,25 +65,35 @@ class Template(Document):
         return self
 
 
+@lru_cache(PATTERNS_KEPT)
 def slots(pattern: str) -> frozenset[str]:
     """Names of the slots of `pattern`. Raises BadPattern with the place of a stray brace."""
-    names = set()
+    return frozenset(text for is_slot, text in _parts(pattern) if is_slot)
+
+
+def fill(pattern: str, values: Mapping[str, str]) -> str:
+    """`pattern` with each slot replaced, once: braces inside values are text. KeyError is our own bug."""
+    return "".join([values[text] if is_slot else text for is_slot, text in _parts(pattern)])
+
+
+@lru_cache(PATTERNS_KEPT)
+def _parts(pattern: str) -> tuple[tuple[bool, str], ...]:
+    """The pattern in order: names of slots (True) and literal text (False). Raises BadPattern."""
+    parts: list[tuple[bool, str]] = []
+    literal, end = "", 0
     for match in _TOKEN.finditer(pattern):
+        literal += pattern[end : match.start()]
+        end = match.end()
         if match.group(1):
-            names.add(match.group(1))
+            parts += [(False, literal), (True, match.group(1))]
+            literal = ""
         elif match.group() in ("{", "}"):
             near = pattern[max(0, match.start() - 20) : match.end() + 20]
             raise BadPattern(
                 f"stray {match.group()!r} at character {match.start()} near {near!r}",
                 hint="write {{ and }} for braces; a slot is {name}, nothing else",
             )
-    return frozenset(names)
-
-
-def fill(pattern: str, values: Mapping[str, str]) -> str:
-    """`pattern` with each slot replaced, once: braces inside values are text. KeyError is our own bug."""
-
-    def replacement(match: re.Match[str]) -> str:
-        return values[match.group(1)] if match.group(1) else match.group()[0]
-
-    return _TOKEN.sub(replacement, pattern)
+        else:
+            literal += match.group()[0]
+    parts.append((False, literal + pattern[end:]))
+    return tuple(part for part in parts if part[1])

@@ -1,0 +1,1 @@
+"""Pages that are written from the tasks themselves: `python -m docs.make`."""

@@ -1,0 +1,121 @@
+"""Write docs/clusters: a page for each cluster of the collection, from its YAML files alone.
+
+Each task has its source, its answers and every template, rendered on the task's made-up row. Run
+`python -m docs.make` after a change of a task; a test compares the pages with what this would write.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flan.tasks.lint_collection import ClusterCount, count_clusters
+from flan.tasks.render import instance, render
+from flan.tasks.task import Answer, HubSource, Task, load_collection
+from flan.tasks.taxonomy import Taxonomy, load_taxonomy
+
+FOLDER = Path(__file__).parent / "clusters"
+
+
+def main() -> None:
+    """Write every page, and delete those of clusters that are gone."""
+    wanted = pages(load_collection("flan"), load_taxonomy("flan"))
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.glob("*.md"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (FOLDER / name).write_text(text)
+
+
+def pages(tasks: Mapping[str, Task], taxonomy: Taxonomy) -> dict[str, str]:
+    """File name → text: README.md, the list of the clusters, and a page for each."""
+    counts = count_clusters(tasks, taxonomy)
+    written = {"README.md": _join(_overview(counts))}
+    for count in counts:
+        here = [task for task in tasks.values() if task.cluster == count.cluster]
+        written[f"{count.cluster}.md"] = _join(_cluster(count, here, taxonomy))
+    return written
+
+
+def _overview(counts: list[ClusterCount]) -> Iterator[str]:
+    yield "# Clusters of the FLAN collection"
+    yield "A cluster is the unit of holding out. These pages are written by `python -m docs.make`."
+    rows = [
+        f"| [{count.name}]({count.cluster}.md) | {count.tasks} | {count.families} | {count.templates} "
+        f"| {count.inverted} | {count.with_options} |"
+        for count in counts
+    ]
+    head = "| cluster | tasks | families | templates | inverted | with options |\n|---|---|---|---|---|---|"
+    yield "\n".join([head, *rows])
+    yield "Variants of a dataset are a family; those that are asked in the same words count their templates once."
+
+
+def _cluster(count: ClusterCount, tasks: list[Task], taxonomy: Taxonomy) -> Iterator[str]:
+    yield f"# {count.name}"
+    yield f"Cluster `{count.cluster}`: {_number(count.tasks, 'task')}, {_number(count.templates, 'template')}."
+    if neighbours := taxonomy.neighbours.get(count.cluster):
+        links = ", ".join(f"[{taxonomy.clusters[each]}]({each}.md)" for each in neighbours)
+        yield f"Left out of training together with it: {links}."
+    names = {task.name for task in tasks}
+    edges = [edge for edge in taxonomy.lineage if {edge.a, edge.b} & names]
+    if edges:
+        yield "Made from the same texts:"
+        yield "\n".join(f"- `{edge.a}` and `{edge.b}`: {edge.why}" for edge in edges)
+    first: dict[object, Task] = {}
+    for task in tasks:
+        yield f"## {task.name}"
+        yield task.description
+        yield "\n".join(_facts(task))
+        owner = first.setdefault(task.templates, task)
+        if owner is task:
+            yield from _renderings(task, range(len(task.templates)))
+        else:
+            yield f"It is asked in the words of [{owner.name}](#{owner.name}); for instance:"
+            yield from _renderings(task, range(1))
+
+
+def _facts(task: Task) -> Iterator[str]:
+    source = task.source
+    assert isinstance(source, HubSource), "the collection is made of datasets of the hub"
+    yield "| | |\n|---|---|"
+    config = f", configuration `{source.config}`" if source.config else ""
+    revision = f", revision `{source.revision}`" if source.revision else ""
+    yield f"| source | [{source.id}](https://huggingface.co/datasets/{source.id}){config}{revision} |"
+    yield f"| licence | {task.licence} |"
+    yield f"| splits | {'; '.join(_split(source, split) for split in source.splits)} |"
+    yield f"| answers | {_answers(task.answer)} |"
+    yield f"| metrics | {', '.join(task.metrics)} |"
+
+
+def _split(source: HubSource, split: str) -> str:
+    part = source.part(split)
+    rows = f", {part.count(source.rows[part.split]):,} rows" if part.split in source.rows else ""
+    return f"{split} = `{source.splits[split]}`{rows}"
+
+
+def _answers(answer: Answer) -> str:
+    if answer.choices:
+        return ", ".join(f"“{choice}”" for choice in answer.choices)
+    return "one of the row's own choices" if answer.has_choices else "free text"
+
+
+def _renderings(task: Task, which: range) -> Iterator[str]:
+    assert task.example is not None, "the lint of the collection asks for one"
+    seen = instance(task, task.example)
+    for i in which:
+        rendered = render(seen, task.templates[i])
+        title = f"Template {i}" + (", inverted" if task.templates[i].role == "inverted" else "")
+        # Four marks: a text of three would end the block.
+        yield f"{title}\n\n````text\n{rendered.input}\n````\n\n→\n\n````text\n{rendered.target}\n````"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _join(parts: Iterator[str]) -> str:
+    """Paragraphs, with an empty line between them."""
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -28,12 +28,17 @@ class Contract(Document):
     """
 
     renderer: int = RENDERER_VERSION
+    """Version of the code that turns rows into text; another one is another contract."""
     architecture: Literal["decoder", "encoder_decoder"]
+    """decoder: input and target are one sequence. encoder_decoder: they are two."""
     tokenizer: Sha256
     """Digest of the tokenizer's own serialisation."""
     prefix_ids: tuple[int, ...]
+    """Token ids before the input of a decoder, or before the target of an encoder-decoder."""
     separator_ids: tuple[int, ...] = Field(min_length=1)
+    """Token ids that end the input."""
     end_ids: tuple[int, ...] = Field(min_length=1)
+    """Token ids that end the target; they are learnt, and scored."""
 
 
 class Lineage(Document):
@@ -42,26 +47,36 @@ class Lineage(Document):
     base: str
     """What was tuned: `preset:nano` or the name of a model."""
     tasks_seen: tuple[str, ...] | None
+    """Tasks it was tuned on; null = not known."""
     clusters_seen: tuple[str, ...] | None
+    """Their clusters; null = not known."""
     families_seen: tuple[str, ...] = ()
     """Families of the tasks it was tuned on here: they outlive a task's name."""
     spec: Sha256 | None = None
     """Digest of the resolved spec that made it."""
     steps: int = 0
+    """Optimizer updates it was tuned for here."""
     target_tokens: int = 0
+    """Supervised tokens it was tuned on here."""
     adjacency: dict[str, tuple[str, ...]] = {}
+    """Cluster → its neighbours, by the taxonomy in force when it was tuned."""
 
 
 class ModelCard(Document):
     """`flan.json`."""
 
     format: Literal[1] = 1
+    """Of this document."""
     name: Name
+    """What the model was called when it was made."""
     contract: Contract
+    """How text becomes its token ids."""
     context_length: int
     """Longest sequence (decoder: input and target together), in tokens."""
     num_parameters: int
+    """How many weights it has."""
     lineage: Lineage
+    """What it has been trained on."""
 
 
 def read_card(directory: Path) -> ModelCard:

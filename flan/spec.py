@@ -46,7 +46,9 @@ class Resources(Document):
     """What a run needs: `ranks` processes, one GPU each where the node has GPUs."""
 
     ranks: int = Field(default=1, ge=1, le=1024)
+    """Processes of a run, all on one node; one GPU each where the node has GPUs, else one thread each."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What they compute on; auto: GPUs where the node has any."""
 
 
 OptionsPolicy = Literal["flan2021", "flan2022", "none"]
@@ -61,27 +63,36 @@ class HoldOut(Document):
     """What training must not see. `adjacent`: whether the taxonomy's neighbours go too (the paper's rule)."""
 
     clusters: tuple[Name, ...] = ()
+    """Clusters to leave out of training."""
     tasks: tuple[Name, ...] = ()
+    """Single tasks to leave out, by name, whatever their cluster."""
     adjacent: Literal["exclude", "ignore"] = "exclude"
+    """Whether the neighbours of a held-out cluster go too: exclude is the paper's rule."""
 
 
 class Mixture(Document):
     """Which tasks are mixed, and in what proportion (Wei et al. 2022, 2.4; Raffel et al. 2020, 3.5.2)."""
 
     collection: Literal["flan", "synthetic"] = "flan"
+    """Where `*`, names and clusters are looked up: flan, or synthetic, whose rows are made here."""
     tasks: tuple[Reference, ...] = Field(default=("*",), min_length=1, max_length=4096)
     """Selectors: `*`, `preset:flan2021-paper`, `cluster:sentiment`, a task, or an uploaded template set `name@2`."""
     hold_out: HoldOut = HoldOut()
+    """What training must not see, even where `tasks` selects it."""
     examples_cap: int = Field(default=30_000, ge=1)
     """At most this many training rows of a task are used: a seeded sample."""
     rate_maximum: int = Field(default=3_000, ge=1)
     """A task counts for at most this many rows when rates are computed."""
     temperature: float = Field(default=1.0, gt=0)
+    """Rates to the power 1/temperature: above 1, small tasks gain."""
     templates_per_task: int = Field(default=10, ge=1)
+    """At most this many templates of a task are used, its first ones."""
     include_inverted: bool = True
+    """Whether templates that ask for what was the input are used too."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown: one layout, one drawn for each example, or not at all."""
     prompt_format: PromptFormat = "instructions"
+    """What a row is asked with; dataset_name and no_template are the paper's ablations."""
     missing: Literal["fail", "drop"] = "fail"
     """What to do about a task whose rows are not on this machine."""
 
@@ -90,12 +101,17 @@ class Optimizer(Document):
     """FLAN: Adafactor at a constant 3e-5."""
 
     name: Literal["adafactor", "adamw"] = "adafactor"
+    """adafactor: what FLAN was tuned with. adamw: needs two more numbers for each weight."""
     learning_rate: float = Field(default=3e-5, gt=0, le=10)
+    """The highest rate, reached after warm-up."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After warm-up: constant, or down to zero at the last step."""
     warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the rate rises from zero."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    gradient_clip: float = Field(default=0.0, ge=0)  # largest global norm; 0 = off
+    """How strongly weights are drawn to zero; 0 = off."""
+    gradient_clip: float = Field(default=0.0, ge=0)
+    """Largest global norm of a step's gradient; 0 = off."""
     scale_parameter: bool = True
     """Adafactor only: updates relative to the size of the weights, as T5X does."""
 
@@ -104,8 +120,11 @@ class TaskPin(Document):
     """A task fixed to bytes: its document, and the digest of the rows of each split that is used."""
 
     document: Sha256
+    """Digest of the task's document."""
     rows: dict[str, Sha256]
+    """Split → digest of what decides its rows."""
     num_rows: dict[str, int]
+    """Split → number of its rows."""
 
 
 class Pins(Document):
@@ -131,37 +150,55 @@ class JobSpec(Document):
     """What every kind of job has."""
 
     name: Name
+    """What the job is called. A tuned model is registered under it, a served one answers to it."""
     resources: Resources = Resources()
+    """What the run needs of a node."""
     max_retries: int = Field(default=3, ge=0, le=100)
     """How many times a fault of the machine (not of the request) starts a new attempt."""
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default={}, max_length=16
     )
+    """Words of yours, kept and shown with the job; they change nothing."""
     pins: Pins | None = None
+    """What the names meant when the job was accepted. Leave it out: it is written by the platform."""
 
 
 class TuneSpec(JobSpec):
     """Tune `base` on a mixture of instructions. The result is a model called `name`."""
 
     kind: Literal["tune"] = "tune"
+    """A job that tunes."""
     base: Reference
+    """What is tuned: a registered model (`name`, `name@3`, `name@alias`), `preset:nano`, a hub id or a
+    folder."""
     mixture: Mixture = Mixture()
+    """What it is tuned on."""
     steps: int = Field(default=30_000, ge=1, le=10_000_000)
+    """Optimizer updates."""
     tokens_per_step: int = Field(default=8_192, ge=8, le=2**28)
     """Token slots of one optimizer update, over all ranks: packs of `pack_length`."""
     input_length: int = Field(default=1_024, ge=4, le=2**20)
+    """Longest input, in tokens; a longer one is cut at its long field."""
     target_length: int = Field(default=256, ge=2, le=2**20)
+    """Longest target, in tokens; an example with a longer one is left out and counted."""
     pack_length: int | None = Field(default=None, ge=8, le=2**20)
     """Length of a packed sequence; None = input_length + target_length."""
     micro_batch: int = Field(default=1, ge=1, le=4096)
     """Packs a rank sends through the network at a time. No effect on the result but rounding."""
     optimizer: Optimizer = Optimizer()
+    """How the weights are moved."""
     precision: Literal["bf16", "fp32"] = "bf16"
+    """Of the computation; weights and optimizer state are fp32 throughout."""
     zero_stage: Literal[0, 1, 2, 3] = 0
+    """What DeepSpeed shards over ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights."""
     checkpoint_every: int = Field(default=1_000, ge=1)
+    """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest are kept."""
     log_every: int = Field(default=10, ge=1)
+    """Steps between two entries of the metrics."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides which examples come in which order, and a preset's first weights."""
 
     @property
     def packed_length(self) -> int:
@@ -200,53 +237,74 @@ class FewShot(Document):
     split: Name = "train"
     """Where they are drawn from; never the row that is asked."""
     before_target: str = Field(default="\n", max_length=256)
+    """Text between a solved row's question and its answer."""
     after_target: str = Field(default="\n\n", max_length=256)
+    """Text after a solved row's answer."""
 
 
 class EvaluateSpec(JobSpec):
     """Measure one model on tasks: every template, never an inverted one."""
 
     kind: Literal["evaluate"] = "evaluate"
+    """A job that evaluates."""
     model: Reference
+    """What is measured: a registered model (`name`, `name@3`, `name@alias`), a hub id or a folder."""
     collection: Literal["flan", "synthetic"] = "flan"
+    """Where `*`, names and clusters are looked up."""
     tasks: tuple[Reference, ...] = Field(min_length=1, max_length=4096)
     """Selectors, as in a mixture."""
     split: Name = "validation"
+    """Which rows are asked."""
     limit: int | None = Field(default=None, ge=1)
     """At most this many rows of a task: a seeded sample, the same for every template and model."""
     templates_per_task: int = Field(default=10, ge=1)
+    """At most this many templates of a task are used, its first ones; never an inverted one."""
     scoring: Literal["auto", "rank", "generate"] = "auto"
     """auto: tasks with answer choices by rank classification, others by greedy generation."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown; none: only the text before them says what is asked."""
     prompt_format: PromptFormat = "instructions"
+    """What a row is asked with; dataset_name and no_template are the paper's ablations."""
     few_shot: FewShot | None = None
     """None: zero-shot."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
+    """Longest answer that is generated."""
     batch_tokens: int = Field(default=4_096, ge=8)
     """Token slots of one forward pass. No effect on the result but rounding."""
     input_length: int = Field(default=1_024, ge=4, le=2**20)
+    """Longest input, in tokens; a longer one is cut at its long field."""
     missing: Literal["fail", "drop"] = "fail"
+    """What to do about a task whose rows are not on this machine."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides which rows and solved rows are drawn."""
 
 
 class Sampling(Document):
     """How an answer is drawn. The defaults are those of the samples shown in the paper."""
 
-    temperature: float = Field(default=0.9, ge=0, le=100)  # 0 = greedy
-    top_k: int = Field(default=40, ge=0)  # 0 = off
+    temperature: float = Field(default=0.9, ge=0, le=100)
+    """0 = always the most probable token."""
+    top_k: int = Field(default=40, ge=0)
+    """Only the k most probable tokens are drawn from; 0 = off."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
+    """The answer is cut after this many tokens."""
     stop: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), max_length=4)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)  # None = drawn, and reported in the answer
+    """The answer ends before the first of these; it is not part of the text."""
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """Same request, same seed, same answer; null = drawn, and reported in the answer."""
 
 
 class ServeSpec(JobSpec):
     """Serve one model until the job is cancelled. Requests reach it by `name`."""
 
     kind: Literal["serve"] = "serve"
+    """A job that serves."""
     model: Reference
+    """What is served: a registered model (`name`, `name@3`, `name@alias`), a hub id or a folder."""
     precision: Literal["bf16", "fp32"] = "fp32"
+    """Of weights and computation."""
     max_batch: int = Field(default=32, ge=1, le=4096)
     """Sequences in flight at once; more wait."""
     max_waiting: int = Field(default=256, ge=0)

@@ -20,12 +20,15 @@ class PlannedTask(Document):
     """A task that will be read."""
 
     name: str
+    """Name of the task."""
     cluster: str
+    """Its cluster."""
     num_rows: int
     """Rows of the split that is read."""
     num_used: int
     """Of these, how many the cap or limit leaves: a seeded sample."""
     num_templates: int
+    """How many of its templates are used."""
     rate: float | None = None
     """Probability that a training example comes from this task."""
 
@@ -34,20 +37,27 @@ class Plan(Document):
     """The plan of a job. Sizes are estimates, everything else is exact."""
 
     kind: Literal["tune", "evaluate", "serve"]
+    """Of the job."""
     tasks: tuple[PlannedTask, ...] = ()
+    """What is read, task by task."""
     cluster_rates: dict[str, float] = {}
     """Cluster → probability that a training example comes from it."""
     excluded: dict[str, str] = {}
     """Task → why it is left out."""
     steps: int | None = None
+    """Optimizer updates."""
     pack_length: int | None = None
+    """Tokens of a packed sequence."""
     packs_per_step: int | None = None
+    """Packed sequences of one optimizer update, over all ranks."""
     token_slots_per_step: int | None = None
+    """Both multiplied."""
     token_slots: int | None = None
     """Of the whole job, padding included."""
     disk_bytes: int | None = None
     """Checkpoints and models together at most; None where the size of the model is not known yet."""
     warnings: tuple[str, ...] = ()
+    """What may not be as you meant it."""
 
 
 def make_plan(

@@ -43,9 +43,13 @@ class HubSource(Document):
     """A dataset of the Hugging Face hub, kept on this machine in hub layout."""
 
     kind: Literal["hub"] = "hub"
+    """Rows of a dataset of the hub."""
     id: str
+    """Of the dataset, as on the hub."""
     config: str | None = None
+    """Which of its configurations; null = the only one."""
     revision: str | None = None
+    """Which commit of it; null = any."""
     folder: Name | None = None
     """Folder of the hub layout; None = the task's name."""
     splits: dict[Name, Annotated[str, Field(pattern=_PART)]]
@@ -68,16 +72,22 @@ class DatasetSource(Document):
     """An uploaded dataset. `splits` is filled in when a job is accepted: split → rows by digest."""
 
     kind: Literal["dataset"] = "dataset"
+    """Rows that were uploaded."""
     name: Reference
+    """Of the dataset: its newest version, or `name@3`."""
     format: Literal["jsonl", "csv", "parquet"] = "jsonl"
+    """Of its files."""
     splits: dict[Name, Sha256] = {}
+    """Split → digest of its rows. Filled in when a job is accepted."""
 
 
 class SyntheticSource(Document):
     """Rows from a pure function (task, split, i) → row of flan/tasks/synthetic."""
 
     kind: Literal["synthetic"] = "synthetic"
+    """Rows that are made by the platform."""
     generator: Name
+    """The function that makes them."""
     splits: dict[Name, int]
     """Split → number of rows."""
 
@@ -91,10 +101,15 @@ class Answer(Document):
     """
 
     column: ColumnPath
+    """Where the right answer is."""
     choices: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """The answers there are, in the order of their labels; none = free, or `choices_from`."""
     labels: dict[str, str] = {}
+    """What the column holds → the choice it stands for."""
     choices_from: ColumnPath | None = None
+    """A column with the list of the row's own choices."""
     keys_from: ColumnPath | None = None
+    """A column with a key for each of these choices, where the answer is such a key: A, B …"""
     references_from: ColumnPath | None = None
     """A column with further acceptable answers; the first target is still `column`."""
     names_from: ColumnPath | None = None
@@ -127,25 +142,33 @@ class Task(Document):
     """A dataset, its templates, its answers and its cluster."""
 
     name: Name
+    """What specs call it."""
     cluster: Name
+    """Tasks of its kind: the unit of holding out."""
     family: Name | None = None
     """Tasks of one family are variants of one dataset: held out together."""
     description: str = ""
+    """What it is about, in a sentence."""
     licence: str = "unknown"
+    """Of the rows."""
     source: Annotated[HubSource | DatasetSource | SyntheticSource, Field(discriminator="kind")]
+    """Where its rows come from."""
     prepare: Name | None = None
     """A named function of flan/tasks/prepare, from raw row to row, where columns do not suffice."""
     fields: dict[FieldName, ColumnPath] = Field(min_length=1, max_length=64)
+    """Field of the templates → column of the rows."""
     constants: dict[FieldName, str] = Field(default={}, max_length=64)
     """Fields that hold the same text in every row: the languages of a translation."""
     long_field: FieldName | None = None
     """The field that is cut when an input is too long; None = the longest in the prompt."""
     answer: Answer
+    """Where the right answer is, and what there is to choose from."""
     metrics: tuple[MetricName, ...] = Field(min_length=1)
     """The first one is the headline."""
     group_by: tuple[FieldName, ...] = ()
     """Fields that the rows of one question share: intervals resample such rows together."""
     templates: tuple[Template, ...] = Field(min_length=1, max_length=1_000)
+    """Ways of asking, at least one of which asks for the answer."""
     example: dict[str, JsonValue] | None = None
     """A made-up row in the source's columns, for pages, previews and tests where no data is at hand."""
 

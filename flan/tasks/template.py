@@ -45,9 +45,13 @@ class Template(Document):
     """One way of asking. `inverted` templates are turned around: they ask for what was the input."""
 
     language: Literal["slots"] = "slots"
+    """How the patterns are written: slots, text with {fields}."""
     input: str = Field(min_length=1, max_length=MAX_PATTERN_CHARS)
+    """What is asked: text with {fields}, and {options_} where the OPTIONS block stands."""
     target: str = Field(default="{answer}", min_length=1, max_length=MAX_PATTERN_CHARS)
+    """What is to be answered; {answer} is the right answer."""
     role: Literal["answer", "inverted"] = "answer"
+    """answer: asks for the answer. inverted: asks for what was the input; never evaluated."""
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:

@@ -183,6 +183,12 @@ SETS = [
         {("duplicate_template", 9)},
     ),
     Case(
+        "two thirds of the words",
+        swap("How did the buyer feel when asked about it later?\n\n{review}\n\n{options_}"),
+        {("similar_template", 9)},
+    ),
+    Case("six of ten words", swap("How did the seller react?\n\n{review}\n\n{options_}"), set()),
+    Case(
         "nearly the same words",
         swap("How did the buyer feel?\n{review}\n{options_}"),
         {("similar_template", 9)},

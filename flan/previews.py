@@ -81,11 +81,16 @@ def read_rows_file(file: Path, limit: int) -> list[Row]:
     return found
 
 
-def show_findings(findings: Sequence[Mapping[str, Any]], looked_at: str) -> None:
-    """A line for each finding, and what was looked at; exits with 1 when one is an error."""
+def list_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each finding."""
     for finding in findings:
         where = "" if finding["template"] is None else f" template {finding['template']}"
         typer.echo(f"{finding['severity']}: {finding['code']}{where}: {finding['message']}")
+
+
+def show_findings(findings: Sequence[Mapping[str, Any]], looked_at: str) -> None:
+    """A line for each finding, and what was looked at; exits with 1 when one is an error."""
+    list_findings(findings)
     typer.echo(f"{count(len(findings), 'finding')} in {looked_at}")
     if any(finding["severity"] == "error" for finding in findings):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ import typer
 from api.commands.output import Server, client_of, when
 from flan.cli import Limit, RowNumber, RowsFile, TemplateNumber
 from flan.errors import NotFound
-from flan.previews import read_rows_file, show_findings, show_rendered
+from flan.previews import list_findings, read_rows_file, show_findings, show_rendered
 from flan.terminal import Output, count, show_facts, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Template sets on the platform.")
@@ -25,7 +25,7 @@ def push(
     output: Output = "text",
     server: Server = None,
 ) -> None:
-    """Upload a template set. The same name again is a new version."""
+    """Upload a template set, and see what is odd about it. The same name again is a new version."""
     if not file.is_file():
         raise NotFound(f"no file {file}")
     kind = "application/json" if file.suffix == ".json" else "application/yaml"
@@ -35,6 +35,7 @@ def push(
         show_json(made)
     else:
         typer.echo(f"{made['name']}@{made['version']}  {count(made['num_templates'], 'template')}")
+        list_findings(made["findings"])
 
 
 @app.command("list")

@@ -47,6 +47,7 @@ def test_up_starts_everything_stops_everything_and_goes_on_where_it_was(platform
     key = key_file.read_text().strip()
     assert key in said(platform)
     assert platform.url in said(platform)
+    assert f"export FLAN_SERVER={platform.url} FLAN_API_KEY=$(cat {key_file})\n" in said(platform)
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     platform.post("/keys", {"name": "a", "scopes": ["generate"]})
     platform.until(lambda: len(platform.get("/nodes")["data"]) == 1, "the worker to report")

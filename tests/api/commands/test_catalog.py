@@ -16,7 +16,7 @@ source: {kind: dataset, name: dinners}
 fields: {text: text}
 answer: {column: label, choices: [bad, good]}
 metrics: [accuracy]
-templates: [{input: "{text}\\nHow was the dinner?\\n{options_}"}, {input: "{text} {options_}"}]
+templates: [{input: "{text}\\nHow was the dinner?\\n{options_}"}, {input: "Judge: {text}\\n{options_}"}]
 """
 
 
@@ -49,6 +49,15 @@ def test_template_sets_and_datasets_are_pushed_and_listed(flan: Flan, world: Wor
     assert "mine@1  test: 1 row\n" in made[1]
     assert "mine@1" in flan("templates", "list")[1]
     assert "test 1" in flan("datasets", "list")[1]
+
+
+def test_a_push_says_what_is_odd_about_the_templates(flan: Flan, files: Path) -> None:
+    """It is stored all the same."""
+    flan("datasets", "push", "rows.jsonl", "--name", "dinners")
+    status, out, _ = flan("templates", "push", "set.yaml")
+
+    assert (status, out.splitlines()[0]) == (0, "dinners@1  2 templates")
+    assert "error: target_not_in_options" in out
 
 
 def test_a_template_set_and_a_dataset_are_shown(flan: Flan, pushed: None) -> None:
@@ -86,8 +95,9 @@ def test_a_set_is_linted_and_rendered_on_rows_of_a_file(flan: Flan, files: Path)
 
     assert bad[0] == 1
     assert "target_not_in_options" in bad[1]
-    assert (good[0], good[1].splitlines()[-1]) == (0, "1 finding in 2 templates, 2 rows of good.jsonl")
-    assert (status, out) == (0, "Cold [b]soup[/b]. OPTIONS:\n- bad\n- good\n[target] bad\n\n")
+    assert good[0] == 0
+    assert good[1].splitlines()[-1].endswith(" in 2 templates, 2 rows of good.jsonl")
+    assert (status, out) == (0, "Judge: Cold [b]soup[/b].\nOPTIONS:\n- bad\n- good\n[target] bad\n\n")
     assert (
         "no row 2 among 2 rows of good.jsonl"
         in flan("render", "set.yaml", "--rows", "good.jsonl", "--row", "2")[2]
@@ -103,7 +113,7 @@ def test_an_uploaded_set_is_linted_where_its_rows_are(flan: Flan, pushed: None) 
 
     assert status == whole[0] == 1
     assert "answer 'awful' is not among the options" in out
-    assert out.splitlines()[-1] == "2 findings in dinners@1, 2 rows"
+    assert out.splitlines()[-1].endswith(" in dinners@1, 2 rows")
     assert json.loads(whole[1])["is_clean"] is False
     assert flan("templates", "lint", "dinners", "--limit", "1")[0] == 0
     assert flan("templates", "lint", "dinners", "--rows", "good.jsonl")[0] == 0
@@ -121,6 +131,6 @@ def test_an_uploaded_set_is_rendered_where_its_rows_are(flan: Flan, pushed: None
     assert status == 0
     assert err.splitlines() == ["template 0 answer", "template 1 answer"]
     assert out.startswith("Warm soup.\nHow was the dinner?\nOPTIONS:\n- bad\n- good\n[target] good\n")
-    assert one == "Cold [b]soup[/b]. OPTIONS:\n- bad\n- good\n[target] bad\n\n"
+    assert one == "Judge: Cold [b]soup[/b].\nOPTIONS:\n- bad\n- good\n[target] bad\n\n"
     assert json.loads(task)["task"] == "shop_reviews"
     assert "has rows 0 to 1, not 2" in flan("templates", "render", "dinners", "--row", "2")[2]

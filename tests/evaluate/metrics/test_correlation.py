@@ -59,6 +59,21 @@ def test_what_does_not_vary_has_no_correlation() -> None:
     assert pearson(varied)(np.array([2.0, 0.0])) == 0
 
 
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), min_size=4, max_size=12),
+    times=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+)
+def test_a_resample_has_ranks_of_its_own(pairs: list[tuple[int, int]], times: list[int]) -> None:
+    """A pair that was drawn three times takes three places, one that was not drawn takes none."""
+    replies = [reply(str(a), b / 4) for a, b in pairs]
+    copies = [one for one, count in zip(replies, times, strict=False) for _ in range(count)]
+    assume(copies)
+
+    for correlation in (pearson, spearman):
+        weighted = correlation(replies)(np.array(times[: len(pairs)], float))
+        assert weighted == pytest.approx(correlation(copies)(np.ones(len(copies))), abs=1e-9)
+
+
 @given(pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), min_size=2, max_size=30))
 def test_scipys(pairs: list[tuple[int, int]]) -> None:
     """With ties, as the scale has six values only."""

@@ -35,9 +35,11 @@ class PromptsourceTemplate(Document):
     """One template as promptsource has it. A document of this type can be rendered: its Jinja was read."""
 
     language: Literal["promptsource"] = "promptsource"
+    """How the template is written: promptsource, a part of Jinja."""
     id: Text
     """A uuid. Random choices depend on it."""
     name: Text
+    """What promptsource calls it."""
     jinja: Jinja
     """Input, `|||`, target."""
     answer_choices: Jinja | None = None
@@ -45,8 +47,11 @@ class PromptsourceTemplate(Document):
     original_task: bool | None = None
     """Whether it asks for what the dataset was made for."""
     choices_in_prompt: bool | None = None
+    """Whether the prompt shows the choices, as promptsource says."""
     metrics: tuple[Text, ...] = ()
+    """Its metrics, as promptsource names them."""
     languages: tuple[Text, ...] = ()
+    """Languages of the prompt, as promptsource names them."""
 
     @property
     def role(self) -> Literal["answer", "inverted"]:

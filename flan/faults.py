@@ -35,6 +35,7 @@ _TYPES = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
+_OBJECTS = frozenset(code for code, type_ in _TYPES.items() if type_ == "an object")
 _LIMITS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("more than", "gt"),
@@ -86,9 +87,7 @@ def plain(fault: Any) -> Plain:
     if code == "literal_error":
         return _none_of(given, _quoted(context["expected"]))
     if code == "union_tag_invalid":
-        tag = _quoted(context["discriminator"])[0]
-        none_of = _none_of(context["tag"], _quoted(context["expected_tags"]))
-        return Plain(f"{tag} {none_of.message}", none_of.hint)
+        return _none_of(context["tag"], _quoted(context["expected_tags"]))
     if code == "string_pattern_mismatch":
         wanted = PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
         return Plain(f"{wanted}{_not(given)}")
@@ -118,10 +117,12 @@ def _found(fault: Any, schema: Schema) -> _Found:
     if code == "extra_forbidden":
         hint = suggestion(fault["loc"], schema)
         code, said = "unknown_field", Plain(f"unknown field {place[-1]!r}", hint)
-    if code.startswith("union_tag"):
-        place = (*place, spot.schema["discriminator"]["propertyName"])
+    if code in _OBJECTS and (fields := spot.schema.get("properties")):
+        said = said._replace(hint=f"its fields are {', '.join(fields)}")
+    if code.startswith("union_tag") and spot.tag is not None:
+        place = (*place, spot.tag)
     if code == "union_tag_not_found":
-        said = Plain(f"this field is needed: {', '.join(spot.schema['discriminator']['mapping'])}")
+        said = Plain(f"this field is needed: {', '.join(sorted(spot.kinds))}")
     if KEY in fault["loc"] and code == "string_too_long":
         said = Plain(f"the name {said.message}")
     return _Found(place, spot.is_choice, code, said)

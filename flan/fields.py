@@ -17,28 +17,94 @@ Path = tuple[str, ...]
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "base": ("model",),
     "base_model": ("base", "model"),
+    "base_model_name_or_path": ("base", "model"),
     "batch_size": ("tokens_per_step", "micro_batch", "batch_tokens", "max_batch"),
+    "bf16": ("precision",),
+    "checkpoint_interval": ("checkpoint_every",),
+    "clip_grad_norm": ("gradient_clip",),
+    "context_length": ("input_length", "pack_length"),
+    "cutoff_len": ("input_length", "pack_length"),
+    "data": ("tasks",),
     "dataset": ("tasks",),
     "datasets": ("tasks",),
     "dtype": ("precision",),
     "epochs": ("steps",),
+    "eval_split": ("split",),
+    "eval_tasks": ("tasks",),
+    "fp16": ("precision",),
+    "global_batch_size": ("tokens_per_step",),
     "gpus": ("ranks",),
     "grad_clip": ("gradient_clip",),
+    "gradient_accumulation_steps": ("tokens_per_step",),
+    "held_out": ("hold_out",),
+    "heldout": ("hold_out",),
+    "holdout": ("hold_out",),
+    "inputs": ("prompt",),
+    "iterations": ("steps",),
+    "learning_rate_scheduler": ("schedule",),
+    "log_interval": ("log_every",),
+    "logging_steps": ("log_every",),
     "lr": ("learning_rate",),
+    "lr_scheduler": ("schedule",),
+    "lr_scheduler_type": ("schedule",),
     "max_grad_norm": ("gradient_clip",),
-    "max_length": ("input_length", "pack_length"),
+    "max_input_length": ("input_length",),
+    "max_length": ("input_length", "pack_length", "max_new_tokens"),
+    "max_prompt_length": ("input_length",),
+    "max_samples": ("limit",),
+    "max_seq_len": ("input_length", "pack_length"),
     "max_seq_length": ("input_length", "pack_length"),
+    "max_source_length": ("input_length",),
     "max_steps": ("steps",),
+    "max_target_length": ("target_length",),
     "max_tokens": ("max_new_tokens",),
+    "max_train_steps": ("steps",),
+    "messages": ("prompt",),
+    "micro_batch_size": ("micro_batch",),
+    "mixed_precision": ("precision",),
     "model": ("base",),
+    "model_id": ("base", "model"),
+    "model_name": ("base", "model"),
+    "model_name_or_path": ("base", "model"),
+    "n_epochs": ("steps",),
+    "n_gpus": ("ranks",),
+    "n_shots": ("shots",),
+    "nproc_per_node": ("ranks",),
     "num_epochs": ("steps",),
+    "num_fewshot": ("shots",),
     "num_gpus": ("ranks",),
+    "num_processes": ("ranks",),
+    "num_return_sequences": ("n",),
     "num_shots": ("shots",),
     "num_steps": ("steps",),
+    "num_train_epochs": ("steps",),
+    "num_workers": ("ranks",),
+    "per_device_train_batch_size": ("micro_batch", "tokens_per_step"),
     "prompt": ("input",),
+    "prompts": ("prompt", "templates"),
+    "query": ("prompt",),
+    "question": ("prompt",),
+    "random_seed": ("seed",),
+    "save_every": ("checkpoint_every",),
+    "save_steps": ("checkpoint_every",),
+    "save_total_limit": ("keep_checkpoints",),
+    "scheduler": ("schedule",),
+    "sequence_len": ("input_length", "pack_length"),
+    "sequence_length": ("input_length", "pack_length"),
     "stop_sequences": ("stop",),
+    "task": ("tasks",),
+    "text": ("prompt",),
+    "torch_dtype": ("precision",),
+    "total_steps": ("steps",),
+    "train_batch_size": ("tokens_per_step", "micro_batch"),
     "train_steps": ("steps",),
+    "training_steps": ("steps",),
     "warmup": ("warmup_steps",),
+    "warmup_ratio": ("warmup_steps",),
+    "wd": ("weight_decay",),
+    "world_size": ("ranks",),
+    "zero": ("zero_stage",),
+    "zero_optimization": ("zero_stage",),
 }
 """What other tools call our fields."""
 
@@ -56,6 +122,10 @@ class Spot(NamedTuple):
     """Whether the last step to it chose one of several types."""
     schema: Schema
     """Of what is there."""
+    tag: str | None
+    """The field that says which of several kinds of documents is there."""
+    kinds: Sequence[str]
+    """What that field may hold."""
 
 
 def spot_of(location: Sequence[str | int], schema: Schema) -> Spot:
@@ -65,8 +135,8 @@ def spot_of(location: Sequence[str | int], schema: Schema) -> Spot:
     is_choice = False
     for step in location:
         node, is_choice = _resolved(node, defs), False
-        if "discriminator" in node:
-            node = _by_reference(node["discriminator"]["mapping"].get(step), defs)
+        if "oneOf" in node:
+            node = _tagged(node, defs)[1].get(str(step), {})
         elif "anyOf" in node:
             is_choice = True
             type_ = "array" if str(step).startswith(("tuple", "list")) else "string"
@@ -76,7 +146,9 @@ def spot_of(location: Sequence[str | int], schema: Schema) -> Spot:
         else:
             parts.append(step)
             node = _below(node, step)
-    return Spot(tuple(parts), is_choice, _resolved(node, defs))
+    node = _resolved(node, defs)
+    tag, kinds = _tagged(node, defs)
+    return Spot(tuple(parts), is_choice, node, tag, list(kinds))
 
 
 def suggestion(location: Sequence[str | int], schema: Schema) -> str | None:
@@ -90,10 +162,13 @@ def suggestion(location: Sequence[str | int], schema: Schema) -> str | None:
         else:
             here.append(part)
     beside = [path for path in fields if list(path[:-1]) == here]
-    for wanted in ((name,), ALIASES.get(name, ())):
-        if hits := [path for path in fields if path[-1] in wanted]:
-            nearest = sorted(hits, key=lambda path: (-_shared(path, here), len(path)))
-            return _did_you_mean(nearest[:_MAX_SUGGESTED])
+    hits = _nearest(fields, name, here)
+    for alias in ALIASES.get(name, ()):
+        hits += _nearest(fields, alias, here)[:1]
+    if hits:
+        return _did_you_mean(hits[:_MAX_SUGGESTED])
+    if name in ALIASES:  # a known thing that this document does not have; what is spelt like it is another
+        return None
     for among, cutoff in ((beside, 0.6), (fields, 0.75)):
         if likely := difflib.get_close_matches(name, [path[-1] for path in among], n=1, cutoff=cutoff):
             return _did_you_mean([path for path in among if path[-1] == likely[0]][:_MAX_SUGGESTED])
@@ -121,12 +196,22 @@ def _by_reference(reference: str | None, defs: Schema) -> Schema:
     return dict(defs[reference.rpartition("/")[2]]) if reference else {}
 
 
+def _tagged(node: Schema, defs: Schema) -> tuple[str | None, dict[str, Schema]]:
+    """Of a union: the field that tells its kinds apart, by holding one value in each; and value → kind."""
+    kinds = [_resolved(branch, defs) for branch in node.get("oneOf", ())]
+    for name in kinds[0].get("properties", {}) if kinds else ():
+        values = [kind.get("properties", {}).get(name, {}).get("const") for kind in kinds]
+        if None not in values:
+            return name, dict(zip(values, kinds, strict=True))
+    return None, {}
+
+
 def _root(schema: Schema, location: Sequence[str | int]) -> tuple[Schema, Schema]:
     """The object at the top, for the kind of document that was sent; and the definitions it refers to."""
     defs = schema.get("$defs", {})
     node = _resolved(schema, defs)
-    if "discriminator" in node:
-        node = _by_reference(node["discriminator"]["mapping"].get(location[0]), defs)
+    if "oneOf" in node:
+        node = _tagged(node, defs)[1].get(str(location[0]), {})
     return node, defs
 
 
@@ -142,6 +227,12 @@ def _fields(node: Schema, defs: Schema, above: Path = ()) -> Iterator[Path]:
         if name not in _WRITTEN_BY_US:
             yield (*above, name)
             yield from _fields(value, defs, (*above, name))
+
+
+def _nearest(fields: Sequence[Path], name: str, here: Sequence[str]) -> list[Path]:
+    """The fields of that name, those nearest to the place `here` first."""
+    hits = [path for path in fields if path[-1] == name]
+    return sorted(hits, key=lambda path: (-_shared(path, here), len(path)))
 
 
 def _shared(path: Path, here: Sequence[str]) -> int:

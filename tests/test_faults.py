@@ -51,6 +51,23 @@ def problems(document: type[Document] | None, value: Any) -> dict[str, Problem]:
         ({"batch_size": 8}, "/batch_size", "'tokens_per_step' or 'micro_batch'"),
         ({"epochs": 3}, "/epochs", "'steps'"),
         ({"max_steps": 3}, "/max_steps", "'steps'"),
+        ({"num_train_epochs": 3}, "/num_train_epochs", "'steps'"),
+        (
+            {"optimizer": {"lr_scheduler_type": "cosine"}},
+            "/optimizer/lr_scheduler_type",
+            "'optimizer.schedule'",
+        ),
+        ({"model_name_or_path": "x"}, "/model_name_or_path", "'base'"),
+        (
+            {"per_device_train_batch_size": 4},
+            "/per_device_train_batch_size",
+            "'micro_batch' or 'tokens_per_step'",
+        ),
+        ({"gradient_accumulation_steps": 4}, "/gradient_accumulation_steps", "'tokens_per_step'"),
+        ({"dataset": "rte"}, "/dataset", "'mixture.tasks'"),
+        ({"held_out": {}}, "/held_out", "'mixture.hold_out'"),
+        ({"bf16": True}, "/bf16", "'precision'"),
+        ({"resources": {"gpus": 2}}, "/resources/gpus", "'resources.ranks'"),
         ({"model": "x"}, "/model", "'base'"),
         ({"tasks": ["rte"]}, "/tasks", "'mixture.tasks' or 'mixture.hold_out.tasks'"),
         ({"mixture": {"seed": 1}}, "/mixture/seed", "'seed'"),
@@ -77,6 +94,31 @@ def test_the_hint_knows_the_kind_of_the_job_and_of_the_source() -> None:
     assert "hint" not in problems(None, TUNE | {"zzz": 1})["/zzz"]
 
 
+def test_a_thing_that_a_document_does_not_have_is_not_taken_for_one_spelt_like_it() -> None:
+    """Steps of an evaluation are no retries; a field of that name elsewhere comes with what others mean by it."""
+    evaluate = {
+        "kind": "evaluate",
+        "name": "m",
+        "model": "x",
+        "tasks": ["*"],
+        "max_steps": 3,
+        "max_tokens": 9,
+    }
+    found = problems(None, evaluate)
+
+    assert "hint" not in found["/max_steps"]
+    assert found["/max_tokens"]["hint"] == "did you mean 'few_shot.max_tokens' or 'max_new_tokens'?"
+
+
+def test_a_value_where_an_object_belongs_is_told_the_fields() -> None:
+    """Which of them was meant is not known."""
+    found = problems(None, TUNE | {"optimizer": "adamw", "mixture": ["rte"]})
+
+    assert found["/optimizer"]["message"] == "needs an object, not 'adamw'"
+    assert found["/optimizer"]["hint"].startswith("its fields are name, learning_rate, ")
+    assert found["/mixture"]["hint"].startswith("its fields are collection, tasks, ")
+
+
 @pytest.mark.parametrize(
     ("document", "value", "pointers"),
     [
@@ -97,7 +139,7 @@ def test_one_fault_is_one_problem(document: type[Document] | None, value: Any, p
 @pytest.mark.parametrize(
     ("document", "value", "pointer", "message", "hint"),
     [
-        (None, {"kind": "tine"}, "/kind", "kind 'tine' is none of tune, evaluate, serve", "did you mean 'tune'?"),
+        (None, {"kind": "tine"}, "/kind", "'tine' is none of tune, evaluate, serve", "did you mean 'tune'?"),
         (None, {"name": "m"}, "/kind", "this field is needed: evaluate, serve, tune", None),
         (None, [], "", "needs an object", None),
         (None, {"kind": "tune", "name": "m"}, "/base", "this field is needed", None),
@@ -118,7 +160,7 @@ def test_one_fault_is_one_problem(document: type[Document] | None, value: Any, p
          "the name takes at most 64 characters, not 70", None),
         (Task, TASK | {"metrics": ["acuracy"]}, "/metrics/0",
          f"'acuracy' is none of {', '.join(get_args(MetricName))}", "did you mean 'accuracy'?"),
-        (Task, TASK | {"source": {"kind": "hab"}}, "/source/kind", "kind 'hab' is none of hub, dataset, synthetic",
+        (Task, TASK | {"source": {"kind": "hab"}}, "/source/kind", "'hab' is none of hub, dataset, synthetic",
          "did you mean 'hub'?"),
         (Task, TASK | {"source": {"kind": "dataset", "name": ""}}, "/source/name", "cannot be empty", None),
         (ChatRequest, {"model": "m", "messages": [{"role": "user", "content": 3}]}, "/messages/0/content",

@@ -16,11 +16,17 @@ class FailureShape(BaseModel):
     """Why a job failed, or is tried again."""
 
     code: str
+    """What kind of failure it is, for programs."""
     blame: Literal["user", "system", "infra"]
+    """Who can mend it: user, the request must change; system, our bug; infra, the machine."""
     message: str
+    """What happened."""
     hint: str | None = None
+    """The way out, where one is known."""
     values: dict[str, Any] = {}
+    """Figures that go with it."""
     rank: int | None = None
+    """The process that failed."""
     log: list[str] = []
     """The last lines the rank wrote."""
 
@@ -29,6 +35,7 @@ class QueueShape(BaseModel):
     """What a queued job waits for."""
 
     needs: int
+    """Slots it needs on one node: GPUs, or CPU slots where there are none."""
     free: int
     """The most that any node could give to it now."""
 
@@ -39,7 +46,9 @@ class MadeModelShape(BaseModel):
     id: str
     """name@version"""
     role: Literal["tuned", "base"]
+    """tuned, or base: the model as it was at step 0."""
     digest: str
+    """Of the directory in the artifact store."""
 
 
 class JobShape(BaseModel):
@@ -47,26 +56,41 @@ class JobShape(BaseModel):
 
     object: Literal["job"] = "job"
     id: str
+    """Begins with job_; ids sort by time."""
     name: str
+    """As the spec says."""
     kind: Literal["tune", "evaluate", "serve"]
+    """What kind of job it is."""
     state: states.Shown
+    """How it stands; cancelling and pausing end by themselves."""
     stage: str | None
+    """What a running job is at."""
     attempt: int
+    """How often it was started."""
     created_at: int
+    """When it was handed in, in Unix seconds."""
     started_at: int | None
+    """When it was first started, in Unix seconds."""
     finished_at: int | None
+    """When it ended, in Unix seconds."""
     not_before: int
     """A queued job is not started before this: retries wait."""
     progress: dict[str, Any] | None
+    """How far it is, as its rank 0 said last; what is in it depends on the kind of job."""
     checkpoint_step: int | None
     """Step of the newest checkpoint it could be resumed from."""
     models: list[MadeModelShape]
     """What it made. Bytes that were known under the name keep the version they had."""
     error: FailureShape | None
+    """Why it failed, or why it is tried again."""
     queue: QueueShape | None = None
+    """What it waits for, while it is queued."""
     num_events: int
+    """How many events it has; the newest has this number."""
     spec_digest: str
+    """sha256 of the resolved spec: same digest, same job."""
     spec: dict[str, Any]
+    """What was asked, with the pins of its names."""
 
     @classmethod
     def of(cls, job: Job, nodes: Sequence[NodeStatus] = ()) -> "JobShape":
@@ -103,8 +127,11 @@ class PlanShape(BaseModel):
 
     object: Literal["plan"] = "plan"
     spec: dict[str, Any]
+    """The spec with the pins of its names."""
     spec_digest: str
+    """The digest that the job would have."""
     plan: Plan
+    """What the job would do."""
 
 
 class AttemptShape(BaseModel):
@@ -112,14 +139,23 @@ class AttemptShape(BaseModel):
 
     object: Literal["job.attempt"] = "job.attempt"
     id: str
+    """Its number, as text."""
     job_id: str
+    """Of which job."""
     number: int
+    """Counts from 1."""
     node: str
+    """Where it ran."""
     resumed_from: int | None
+    """Step of the checkpoint it went on from; null = it began anew."""
     started_at: int
+    """Unix seconds."""
     ended_at: int | None
+    """Unix seconds; null = it runs."""
     ending: str | None
+    """How it ended."""
     error: FailureShape | None
+    """Why it failed."""
 
     @classmethod
     def of(cls, attempt: Attempt) -> "AttemptShape":
@@ -142,12 +178,19 @@ class EventShape(BaseModel):
 
     object: Literal["job.event"] = "job.event"
     id: str
+    """Its number, as text; a stream goes on after it."""
     job_id: str
+    """Of which job."""
     seq: int
+    """Counts from 1 in each job, without gaps."""
     attempt: int | None
+    """During which attempt; null = outside of any."""
     created_at: int
+    """When it was entered, in Unix seconds."""
     type: str
+    """What happened, for programs."""
     data: dict[str, Any]
+    """What goes with it."""
 
     @classmethod
     def of(cls, event: Event) -> "EventShape":
@@ -168,8 +211,11 @@ class MetricShape(BaseModel):
 
     object: Literal["job.metric"] = "job.metric"
     id: str
+    """Step and name."""
     step: int
+    """After which step."""
     name: str
+    """What was measured: train/loss, train/learning_rate …"""
     value: float | None
     """None = not a finite number."""
 
@@ -184,13 +230,21 @@ class CheckpointShape(BaseModel):
 
     object: Literal["job.checkpoint"] = "job.checkpoint"
     id: str
+    """Name of its directory."""
     job_id: str
+    """Of which job."""
     step: int
+    """After which step."""
     attempt: int
+    """Which attempt wrote it."""
     state: Literal["written", "published", "corrupt", "deleted"]
+    """written: not verified yet. published: the job can be resumed from it."""
     size_bytes: int
+    """Of all its files."""
     manifest_sha256: str
+    """Digest of its list of files and their digests."""
     created_at: int
+    """When it was written, in Unix seconds."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "CheckpointShape":
@@ -212,12 +266,19 @@ class LogShape(BaseModel):
 
     object: Literal["job.log"] = "job.log"
     job_id: str
+    """Of which job."""
     attempt: int
+    """Of which attempt."""
     rank: int
+    """Of which process."""
     offset: int
+    """Where `text` begins, in bytes."""
     next_offset: int
+    """Where it ends, in bytes."""
     size_bytes: int
+    """How long the log is now."""
     text: str
+    """What was written."""
 
 
 class ResultsShape(BaseModel):
@@ -225,7 +286,9 @@ class ResultsShape(BaseModel):
 
     object: Literal["job.results"] = "job.results"
     job_id: str
+    """Of which job."""
     results: dict[str, Any]
+    """The document that the job wrote: for an evaluation, every metric with its n and spread."""
 
 
 def _queue(job: Job, nodes: Sequence[NodeStatus]) -> QueueShape:

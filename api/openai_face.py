@@ -27,7 +27,9 @@ class StreamOptions(Document):
     """What a stream also tells."""
 
     include_usage: bool = False
+    """Whether a last event says how many tokens were read and written."""
     include_obfuscation: bool = False
+    """Not used."""
 
 
 class _Asked(Document):
@@ -36,13 +38,21 @@ class _Asked(Document):
     model: Reference
     """A served model, by its deployment's name or `name@alias`."""
     max_tokens: int | None = Field(default=None, ge=1, le=8_192)
+    """The answer is cut after this many tokens."""
     n: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
+    """How many answers."""
     temperature: float | None = Field(default=None, ge=0, le=100)
+    """0 = always the most probable token."""
     top_p: float | None = Field(default=None, gt=0, le=1)
+    """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
     stop: StopString | tuple[StopString, ...] | None = None
+    """The answer ends before the first of these; it is not part of the text."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """Same request, same seed, same answer."""
     stream: bool = False
+    """Whether the answer comes token by token, as server-sent events."""
     stream_options: StreamOptions | None = None
+    """What the stream also tells."""
     user: str | None = Field(default=None, max_length=256)
     """Not used."""
 
@@ -51,21 +61,27 @@ class CompletionRequest(_Asked):
     """`POST /v1/completions`."""
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARS)
+    """The text to go on from."""
 
 
 class TextPart(Document):
     """A piece of a message."""
 
     type: Literal["text"]
+    """The only kind of part there is."""
     text: str = Field(max_length=MAX_PROMPT_CHARS)
+    """The words."""
 
 
 class ChatMessage(Document):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
+    """Who speaks; the prompt holds the words alone."""
     content: str | tuple[TextPart, ...] = Field(max_length=MAX_PROMPT_CHARS)
+    """What is said: text, or parts that are joined."""
     name: str | None = Field(default=None, max_length=64)
+    """Not used."""
 
     @property
     def text(self) -> str:
@@ -77,6 +93,7 @@ class ChatRequest(_Asked):
     """`POST /v1/chat/completions`. The turns become one prompt, a blank line between them."""
 
     messages: tuple[ChatMessage, ...] = Field(min_length=1, max_length=256)
+    """The turns so far, oldest first."""
     max_completion_tokens: int | None = Field(default=None, ge=1, le=8_192)
     """The same as max_tokens."""
 

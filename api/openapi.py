@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.descriptions import IN_PATHS, describe
 from api.examples import EXAMPLES, recorded_answers
 from api.problems import MEDIA_TYPE
 from api.schemas import ProblemShape
@@ -57,6 +58,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             separate_input_output_schemas=False,
         )
         _add_schemas(schema["components"]["schemas"])
+        describe(schema["components"]["schemas"])
         for operations in schema["paths"].values():
             for operation in operations.values():
                 _complete(operation)
@@ -81,6 +83,8 @@ def _complete(operation: dict[str, Any]) -> None:
     responses["default"] = {"description": "An error", "content": {MEDIA_TYPE: problem}}
     example = EXAMPLES[operation["operationId"]]
     for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter.setdefault("description", IN_PATHS[parameter["name"]])
         value = example.parameters.get(parameter["name"])
         if value is not None:
             parameter["example"] = value

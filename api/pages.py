@@ -38,7 +38,7 @@ def _page(
     after: Annotated[
         str | None, Query(max_length=128, description="Start after the object with this id.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most this many.")] = 20,
 ) -> Page:
     return Page(after, limit)
 

@@ -33,37 +33,59 @@ class List(BaseModel, Generic[T]):
 
     object: Literal["list"] = "list"
     data: list[T]
+    """The objects of this page."""
     has_more: bool
+    """Whether there are more after them."""
     first_id: str | None
+    """Of the first object of the page; null where it is empty."""
     last_id: str | None
+    """Of the last one: `after` for the next page."""
 
 
 class FaultShape(BaseModel):
     """One fault of a request: at a place of the body (`pointer`), in a parameter, or in a line."""
 
     pointer: str | None = None
+    """JSON pointer to the place in the body."""
     parameter: str | None = None
+    """The parameter of the address."""
     line: int | None = None
+    """The line of an uploaded file, from 1."""
     column: int | None = None
+    """The place in the line, from 1."""
     code: str
+    """What kind of fault it is, for programs."""
     message: str
+    """What is needed, and what was given instead."""
     hint: str | None = None
+    """What was probably meant."""
 
 
 class ProblemShape(BaseModel):
     """RFC 9457 problem document: the shape of every error."""
 
     type: str
+    """A name for this kind of problem: urn:flan:problem:CODE."""
     title: str
+    """What the status means here."""
     status: int
+    """The HTTP status."""
     code: str
+    """What kind of problem it is, for programs; it does not change."""
     detail: str
+    """What is wrong, in words."""
     hint: str | None
+    """The way out, where one is known."""
     instance: str
+    """The path that was asked for."""
     request_id: str
+    """Of the request: an operator finds it in the log."""
     retryable: bool
+    """Whether the same request may succeed later; Retry-After says when to try."""
     errors: list[FaultShape]
+    """Every fault, with its place."""
     values: dict[str, Any]
+    """Figures that go with it, for programs."""
 
 
 class TemplateSetShape(BaseModel):
@@ -71,13 +93,21 @@ class TemplateSetShape(BaseModel):
 
     object: Literal["template_set"] = "template_set"
     id: str
+    """Begins with tset_."""
     name: str
+    """Jobs ask for it by this name: the newest version, or `name@3`."""
     version: int
+    """Counts from 1 under each name."""
     sha256: str
+    """Digest of the document."""
     created_at: int
+    """When it was handed in, in Unix seconds."""
     cluster: str
+    """Its cluster: what it is held out with."""
     num_templates: int
+    """How many templates it has."""
     document: Task
+    """The whole task it stands for."""
 
     @classmethod
     def of(cls, row: TemplateSetRow) -> "TemplateSetShape":
@@ -98,6 +128,7 @@ class FindingShape(BaseModel):
     """Something odd about a template set; an error means it should not be used."""
 
     severity: Literal["error", "warning"]
+    """An error means that it should not be used."""
     code: str
     """What kind of fault it is, for programs."""
     message: str
@@ -120,19 +151,26 @@ class LintShape(BaseModel):
 
     object: Literal["lint"] = "lint"
     name: str
+    """Which template set was looked at."""
     version: int
+    """Which version of it."""
     num_rows: int
+    """Over how many rows it was rendered."""
     is_clean: bool
+    """Whether no error was found; warnings may have been."""
     findings: list[FindingShape]
+    """What was found, errors first."""
 
 
 class RowsWanted(Document):
     """Which rows: given here, or the first `limit` of a split."""
 
     rows: list[Row] | None = Field(default=None, min_length=1, max_length=500)
+    """The rows themselves, as the dataset would have them; null = rows of a split."""
     split: str | None = Field(default=None, max_length=64)
     """None = the first split of the task."""
     limit: int = Field(default=100, ge=1, le=500)
+    """At most this many rows of the split."""
 
 
 class RenderRequest(Document):
@@ -143,7 +181,9 @@ class RenderRequest(Document):
     template: int | None = Field(default=None, ge=0, le=1_000)
     """Which template; None = all."""
     rows: list[Row] | None = Field(default=None, min_length=1, max_length=100)
+    """The rows themselves, as the dataset would have them; null = `indices` of a split."""
     split: str | None = Field(default=None, max_length=64)
+    """null = the first split of the task."""
     indices: tuple[Annotated[int, Field(ge=0, le=2**31)], ...] = Field(
         default=(0,), min_length=1, max_length=100
     )
@@ -158,13 +198,21 @@ class RenderedShape(BaseModel):
     """A row through a template."""
 
     row: int
+    """Which row: its place among those given, or its number in the split."""
     template: int
+    """Which template, from 0."""
     role: str
+    """answer, or inverted: it asks for what was the input."""
     input: str
+    """What a model reads."""
     target: str
+    """What it should answer."""
     choices: list[str]
+    """The answers there are to choose from; none = the answer is free."""
     answer: str
+    """The right answer."""
     references: list[str]
+    """Every answer that counts as right."""
 
 
 class RenderingShape(BaseModel):
@@ -172,23 +220,31 @@ class RenderingShape(BaseModel):
 
     object: Literal["rendering"] = "rendering"
     task: str
+    """Which task."""
     data: list[RenderedShape]
+    """Every row through every template that was asked for."""
 
 
 class ColumnShape(BaseModel):
     """What a column holds."""
 
     types: list[str]
+    """JSON types of its values."""
     num_missing: int
+    """Rows without a value."""
 
 
 class SplitShape(BaseModel):
     """A split of a dataset."""
 
     sha256: str
+    """Digest of the file."""
     num_rows: int
+    """How many rows it has."""
     size_bytes: int
+    """Of the file."""
     columns: dict[str, ColumnShape]
+    """Column → what it holds."""
 
 
 class DatasetShape(BaseModel):
@@ -196,11 +252,17 @@ class DatasetShape(BaseModel):
 
     object: Literal["dataset"] = "dataset"
     id: str
+    """Begins with ds_."""
     name: str
+    """Tasks name it as their source: the newest version, or `name@3`."""
     version: int
+    """Counts from 1 under each name; each upload of a split is one."""
     format: str
+    """Of its files."""
     created_at: int
+    """When this version was handed in, in Unix seconds."""
     splits: dict[str, SplitShape]
+    """Split → what it holds."""
 
     @classmethod
     def of(cls, row: DatasetRow) -> "DatasetShape":
@@ -221,9 +283,13 @@ class TaskShape(BaseModel):
 
     object: Literal["task"] = "task"
     id: str
+    """Its name."""
     collection: Collection
+    """Which collection it belongs to."""
     cluster: str
+    """Its cluster: what it is held out with."""
     document: Task
+    """The task itself."""
 
 
 class ClusterShape(BaseModel):
@@ -231,18 +297,26 @@ class ClusterShape(BaseModel):
 
     object: Literal["cluster"] = "cluster"
     id: str
+    """Its name in specs."""
     collection: Collection
+    """Which collection it belongs to."""
     display_name: str
+    """Its name on pages."""
     adjacent: list[str]
+    """Its neighbours: held out with it, by the paper's rule."""
     tasks: list[str]
+    """Names of its tasks."""
 
 
 class KeyRequest(Document):
     """A new key."""
 
     name: str = Field(min_length=1, max_length=64)
+    """What you call it."""
     scopes: tuple[Scope, ...] = Field(min_length=1, max_length=6)
+    """What it allows; admin allows everything."""
     expires_in_s: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
+    """After how many seconds it is refused; null = never."""
 
 
 class KeyShape(BaseModel):
@@ -250,12 +324,19 @@ class KeyShape(BaseModel):
 
     object: Literal["key"] = "key"
     id: str
+    """The public part of the key."""
     name: str
+    """What you called it."""
     scopes: list[str]
+    """What it allows."""
     created_at: int
+    """When it was made, in Unix seconds."""
     expires_at: int | None
+    """From when on it is refused, in Unix seconds; null = never."""
     revoked_at: int | None
+    """When it was revoked, in Unix seconds; null = it was not."""
     used_at: int | None
+    """When it was last used, in Unix seconds; null = never."""
 
     @classmethod
     def of(cls, key: ApiKey) -> "KeyShape":
@@ -275,6 +356,7 @@ class CreatedKeyShape(KeyShape):
     """A key that was just made; `key` is shown this once."""
 
     key: str | None = None
+    """The whole key: shown this once, null when the request is repeated."""
 
 
 class ModelShape(BaseModel):
@@ -282,17 +364,25 @@ class ModelShape(BaseModel):
 
     object: Literal["model"] = "model"
     id: str
+    """name@version."""
     name: str
+    """What it is asked for by."""
     version: int
+    """Counts from 1 under each name."""
     created_at: int
+    """When it was registered, in Unix seconds."""
     digest: str
     """Of the directory in the artifact store."""
     role: Literal["tuned", "base"]
+    """tuned, or base: the model as it was at step 0."""
     job_id: str | None
+    """The job that made it; null = it came from elsewhere."""
     aliases: list[str]
+    """Movable names of this version: `name@alias`."""
     served_as: list[str]
     """Names of the deployments that answer with these weights now."""
     card: ModelCard
+    """How text becomes its token ids, and what it has been trained on."""
 
     @classmethod
     def of(cls, version: ModelVersion, *, aliases: list[str], served_as: list[str]) -> "ModelShape":
@@ -315,6 +405,7 @@ class AliasRequest(Document):
     """Where an alias is to point."""
 
     version: int = Field(ge=1, lt=2**31)
+    """The version that the alias is to name."""
 
 
 class AliasShape(BaseModel):
@@ -322,18 +413,26 @@ class AliasShape(BaseModel):
 
     object: Literal["model.alias"] = "model.alias"
     id: str
+    """The alias."""
     model: str
+    """Name of the model."""
     alias: str
+    """The alias."""
     version: int
+    """The version that it names now."""
 
 
 class GpuShape(BaseModel):
     """A GPU of a node."""
 
     uuid: str
+    """As the driver calls it."""
     name: str
+    """What it is."""
     memory_bytes: int
+    """All of its memory."""
     is_free: bool
+    """Whether no job runs on it."""
 
 
 class NodeShape(BaseModel):
@@ -341,12 +440,17 @@ class NodeShape(BaseModel):
 
     object: Literal["node"] = "node"
     id: str
+    """Its name."""
     is_here: bool
     """Whether it was heard of in the last minute."""
     seen_at: int
+    """When it was last heard of, in Unix seconds."""
     cpu_slots: int
+    """Ranks it runs at a time where a job uses no GPU."""
     free_cpu_slots: int
+    """How many of these no job holds."""
     gpus: list[GpuShape]
+    """Its GPUs."""
 
     @classmethod
     def of(cls, node: NodeStatus) -> "NodeShape":
@@ -365,12 +469,14 @@ class StatusShape(BaseModel):
     """How the API is."""
 
     status: Literal["ok"] = "ok"
+    """All is well; otherwise the answer is a problem."""
 
 
 class VersionShape(BaseModel):
     """What runs here."""
 
     version: str
+    """Of the platform."""
     revision: str
     """Of the database's tables."""
     kinds: list[str]
@@ -381,9 +487,12 @@ class OpenAIModel(BaseModel):
     """A deployment, as OpenAI's clients know models."""
 
     id: str
+    """Name of the deployment: `model` in a request."""
     object: Literal["model"] = "model"
     created: int = 0
+    """Not used."""
     owned_by: str = "flan"
+    """Not used."""
 
 
 class OpenAIModels(BaseModel):
@@ -391,3 +500,4 @@ class OpenAIModels(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[OpenAIModel]
+    """The deployments that answer now."""

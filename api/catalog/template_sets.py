@@ -24,10 +24,13 @@ class Extension(Document):
     """Other templates for a task that is there."""
 
     name: Name
+    """What the template set is called; jobs ask for it by this name."""
     extends: Reference
     """A task of a collection, or an uploaded template set."""
     description: str | None = None
+    """What it is about; null = as the task it extends says."""
     templates: tuple[Template, ...]
+    """Its templates, instead of those of the task it extends."""
 
 
 def read(session: Session, value: Any) -> Task:
@@ -130,7 +133,7 @@ def _check_source(session: Session, task: Task) -> None:
         raise _fault("/source/name", "unknown_dataset", error.message, hint) from error
     columns = {name for entry in dataset.splits.values() for name in entry["columns"]}
     named = {f"/fields/{field}": path for field, path in task.fields.items()}
-    named |= {"/answer/column": task.answer.column}
+    named |= {"/answer/column": task.answer.column} if task.answer else {}
     if task.prepare is None:
         faults = [
             _problem(pointer, "unknown_column", f"{dataset.name} has no column {path.partition('.')[0]!r}; "

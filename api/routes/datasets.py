@@ -32,8 +32,8 @@ async def upload_dataset(
     here: Here,
     caller: CallerHere,
     request: Request,
-    name: Annotated[str, Query(pattern=_NAME)],
-    split: Annotated[str, Query(pattern=_NAME)],
+    name: Annotated[str, Query(pattern=_NAME, description="What the dataset is called.")],
+    split: Annotated[str, Query(pattern=_NAME, description="Which of its splits the rows are.")],
     format: Annotated[Format | None, Query(description="None = by Content-Type.")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:

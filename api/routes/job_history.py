@@ -25,7 +25,7 @@ from workers.ledger import checkpoints, jobs, journal, states
 router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
 _READ = [needs("jobs:read")]
 _MAX_POINTS = 1_000
-Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS)]
+Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS, description="At most this many.")]
 Sequence = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
 
 
@@ -55,7 +55,9 @@ def list_job_events(
     after: Sequence = 0,
     limit: Limit = 100,
     stream_: Annotated[bool, Query(alias="stream", description="Server-sent events.")] = False,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Of a stream: go on after the event of this number.")
+    ] = None,
 ) -> Response:
     """What happened, in order; as server-sent events with `stream=true` or `Accept: text/event-stream`.
 
@@ -119,7 +121,7 @@ def list_job_attempts(here: Here, page: PageHere, job_id: str) -> Response:
 def read_job_log(
     here: Here,
     job_id: str,
-    rank: Annotated[int, Query(ge=0, lt=1024)] = 0,
+    rank: Annotated[int, Query(ge=0, lt=1024, description="Which process, from 0.")] = 0,
     attempt: Annotated[int | None, Query(ge=1, le=2**31, description="None = the latest.")] = None,
     offset: Annotated[
         int, Query(ge=-(2**40), le=2**40, description="Byte to start at; negative = from the end.")

@@ -62,9 +62,11 @@ def create_job(
 def list_jobs(
     here: Here,
     page: PageHere,
-    state: Annotated[states.Shown | None, Query()] = None,
-    kind: Annotated[str | None, Query(pattern="^(tune|evaluate|serve)$")] = None,
-    name: Annotated[str | None, Query(max_length=64)] = None,
+    state: Annotated[states.Shown | None, Query(description="Only jobs that stand so.")] = None,
+    kind: Annotated[
+        str | None, Query(pattern="^(tune|evaluate|serve)$", description="Only jobs of this kind.")
+    ] = None,
+    name: Annotated[str | None, Query(max_length=64, description="Only jobs of this name.")] = None,
 ) -> Response:
     """Jobs, newest first."""
     wanted = jobs.JobFilter(state=state, kind=kind, name=name)

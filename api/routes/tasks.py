@@ -21,7 +21,7 @@ CollectionParameter = Annotated[Collection, Query(description="Which collection.
 def list_tasks(
     page: PageHere,
     collection: CollectionParameter = "flan",
-    cluster: Annotated[str | None, Query(max_length=64)] = None,
+    cluster: Annotated[str | None, Query(max_length=64, description="Only tasks of this cluster.")] = None,
 ) -> Response:
     """The tasks of a collection, by name."""
     tasks = [task for task in tasks_of(collection).values() if cluster in (None, task.cluster)]

@@ -64,7 +64,7 @@ def test_every_field_and_parameter_is_described(client: TestClient) -> None:
 
 
 def test_a_start_of_the_api_reads_no_source() -> None:
-    """The words are gathered when the document is asked for: parsing every module would delay each start."""
+    """The words are gathered when the document is asked for, not by every process that imports the API."""
     code = "import api.app, api.descriptions as d; print(d._of_module.cache_info().misses)"
     asked = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 

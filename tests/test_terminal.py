@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.table import Table
 
 from flan.errors import FlanError, InvalidDocument, NotFound, problem
-from flan.terminal import cut, exit_status_of, report, show_facts, show_table
+from flan.terminal import cut, exit_status_of, report, show_facts, show_results, show_table
 
 LONG = "step=1 loss=2.5 " * 20
 TABLE = f"from flan.terminal import show_table; show_table(('ID', 'DATA'), [('job_' + 30 * 'x', {LONG!r})])"
@@ -45,6 +46,18 @@ def test_a_table_is_cut_on_a_terminal_and_whole_in_a_pipe() -> None:
     assert lines[1].startswith("job_" + 30 * "x" + "  step=1")
     assert lines[1].endswith("…")
     assert piped.splitlines()[1].endswith(LONG.rstrip())
+
+
+def test_figures_are_not_broken_into_lines_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal that it leads away from; and names are no markup."""
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("task", "model")
+    table.add_row("a task of many words", "[red]a model of many words")
+    show_results(table)
+
+    assert "a task of many words │ [red]a model of many words" in capsys.readouterr().out
 
 
 @given(st.text(), st.integers(1, 40))

@@ -57,6 +57,9 @@ def test_deploy_comes_back_when_the_model_answers(
     """Not before its job says that it is ready; any field of a serve job can be set."""
     with started("models", "deploy", "movies", "--name", "again", "-s", "max_batch=3") as process:
         job_id = waited_for(process)
+        with started("models", "list") as other:
+            other.communicate(timeout=PATIENCE_S)
+        assert process.poll() is None, "a whole command later it is still waiting"
         say(sessions, claim(sessions, tmp_path), ("serve.ready", {"url": "http://127.0.0.1:9"}))
         out, _ = process.communicate(timeout=PATIENCE_S)
 

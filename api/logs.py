@@ -9,6 +9,12 @@ from workers.ledger.tables import Attempt
 MAX_BYTES = 256 * 1024
 
 
+class NotStarted(NotFound):
+    """No rank has written anything, because none was started."""
+
+    code = "not_started"
+
+
 def read(attempt: Attempt, rank: int, offset: int) -> LogShape:
     """A piece of a log from `offset` on, in whole lines where it has any. Raises NotFound.
 
@@ -44,5 +50,8 @@ def read(attempt: Attempt, rank: int, offset: int) -> LogShape:
 
 def _path(attempt: Attempt, rank: int) -> Path:
     if attempt.run_directory is None:
-        raise NotFound(f"attempt {attempt.number} of job {attempt.job_id} was never started")
+        which = f"attempt {attempt.number} of job {attempt.job_id}"
+        if attempt.ended_at is None:
+            raise NotStarted(f"{which} has not started yet", hint="its ranks are being launched")
+        raise NotStarted(f"{which} was never started", hint=f"it ended before that: {attempt.ending}")
     return Path(attempt.run_directory) / "logs" / f"rank-{rank}.log"

@@ -35,12 +35,6 @@ class NoResults(NotFound):
     code = "no_results"
 
 
-class NotStarted(NotFound):
-    """No rank of the job has written anything, because none was started."""
-
-    code = "not_started"
-
-
 @router.get(
     "/events",
     operation_id="list_job_events",
@@ -132,7 +126,7 @@ def read_job_log(
         job = jobs.get(session, job_id)
         tried = {each.number: each for each in jobs.attempts(session, job_id)}
     if not tried:
-        raise NotStarted(
+        raise logs.NotStarted(
             f"job {job_id} has not started yet", hint=f"it is {states.shown(job.state, job.wish)}"
         )
     number = attempt or job.attempt

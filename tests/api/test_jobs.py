@@ -14,9 +14,10 @@ from api.settings import Settings
 from flan.model.presets import PRESETS
 from flan.store import Store
 from tests.api.conftest import make_key
-from tests.api.world import NODE, World, claim, settled
+from tests.api.world import NODE, World, claim, finish, settled
 from tests.kit.models import tiny_model
-from workers.ledger import nodes
+from workers.ledger import leases, nodes
+from workers.ledger.leases import Ending, Failure
 from workers.ledger.tables import Event, Job
 
 SPEC = {
@@ -226,6 +227,23 @@ def test_the_log_of_a_job_that_never_started_says_so(client: TestClient, world: 
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (404, "not_started")
         assert (problem["detail"], problem["hint"]) == (f"job {job} has not started yet", f"it is {state}")
+
+
+def test_the_log_of_a_job_whose_ranks_are_being_launched_says_so(
+    client: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    """Between the claim and the run directory there is an attempt and no log; one that ended then says how."""
+    job = client.post("/jobs", json=SPEC).json()["id"]
+    with sessions.begin() as session:
+        nodes.report(session, NODE, cpu_slots=3, gpus=[])
+        lease = leases.claim(session, NODE, "owner", lease_s=60)
+    launching = client.get(f"/jobs/{job}/logs").json()
+    finish(sessions, lease, Ending("fault", Failure(code="rank_lost", blame="user", message="no")))
+    ended = client.get(f"/jobs/{job}/logs").json()
+
+    assert (launching["code"], launching["hint"]) == ("not_started", "its ranks are being launched")
+    assert launching["detail"] == f"attempt 1 of job {job} has not started yet"
+    assert (ended["code"], ended["hint"]) == ("not_started", "it ended before that: failed")
 
 
 def test_metrics_come_in_pages_by_step_and_name(client: TestClient, world: World) -> None:

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import previews
+from flan import exchange, previews
 from flan.errors import NotFound
-from flan.tasks.task import Collection, Task, parse_yaml
+from flan.spec import OptionsPolicy
+from flan.tasks.importers.export import PerRow
+from flan.tasks.task import Task, parse_yaml
+from flan.tasks.template import RowError
 from flan.terminal import EXIT_STATUSES, INTERRUPTED, Commands, Output, count, show_answer, show_results
 
 app = typer.Typer(
@@ -26,6 +29,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data_app, name="data")
+app.add_typer(exchange.import_app, name="import")
 
 SpecFile = Annotated[
     Path, typer.Option("--file", "-f", help="Job spec, YAML or JSON; - reads standard input.")
@@ -47,7 +51,6 @@ RowNumber = Annotated[int, typer.Option("--row", min=0, help="Which row of the s
 TemplateNumber = Annotated[
     int | None, typer.Option("--template", min=0, help="Which template; all when left out.")
 ]
-CollectionName = Annotated[Collection, typer.Option(help="flan or synthetic.")]
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
@@ -125,19 +128,30 @@ def classify(
 
 @app.command()
 def lint(
-    task: TaskName,
-    collection: CollectionName = "flan",
+    task: Annotated[
+        str | None, typer.Argument(help="A task, or a YAML file; with --collection: flan or synthetic.")
+    ] = None,
+    collection: Annotated[
+        bool, typer.Option("--collection", help="Look at every task of a collection, and count its clusters.")
+    ] = False,
     data: Data = None,
     rows: RowsFile = None,
     limit: Limit = 500,
+    output: Output = "text",
 ) -> None:
     """Look for faults in a task's templates, on real rows. Exit status 1 when there is an error."""
     from flan.tasks.lint import lint as find
 
-    loaded = _load(task, collection)
+    if collection:
+        previews.lint_whole(task or "flan", data, limit, output)
+        return
+    if task is None:
+        raise typer.BadParameter("name a task or a file, or say --collection", param_hint="TASK")
+    loaded = _load(task)
     sample = previews.sample_of(loaded, data, rows, limit)
     findings = [finding._asdict() for finding in find(loaded, sample.rows)]
-    previews.show_findings(findings, f"{count(len(loaded.templates), 'template')}, {sample.origin}")
+    looked_at = f"{count(len(loaded.templates), 'template')}, {sample.origin}"
+    previews.show_findings(findings, looked_at, output)
 
 
 @app.command()
@@ -145,7 +159,6 @@ def render(
     task: TaskName,
     row: RowNumber = 0,
     template: TemplateNumber = None,
-    collection: CollectionName = "flan",
     data: Data = None,
     rows: RowsFile = None,
 ) -> None:
@@ -153,7 +166,7 @@ def render(
     from flan.tasks.render import instance
     from flan.tasks.render import render as render_row
 
-    loaded = _load(task, collection)
+    loaded = _load(task)
     sample = previews.sample_of(loaded, data, rows, row + 1)
     if row >= len(sample.rows):
         raise NotFound(f"no row {row} among {sample.origin}", hint="rows count from 0")
@@ -161,9 +174,32 @@ def render(
         raise NotFound(f"{loaded.name} has templates 0 to {len(loaded.templates) - 1}, not {template}")
     found = instance(loaded, sample.rows[row])
     for i, each in enumerate(loaded.templates):
-        if template in (None, i):
+        if template not in (None, i):
+            continue
+        try:
             shown = render_row(found, each)
+        except RowError as error:
+            typer.echo(f"template {i}: {error.message}", err=True)
+        else:
             previews.show_rendered(i, each.role, shown.input, shown.target)
+
+
+@app.command()
+def export(
+    task: TaskName,
+    to: Annotated[Path, typer.Option(help="File to write, JSON lines.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "train",
+    per_row: Annotated[
+        PerRow,
+        typer.Option(help="every: each row through each template; one: through one that the seed draws."),
+    ] = "every",
+    options: Annotated[OptionsPolicy, typer.Option(help="How answer choices are shown.")] = "flan2021",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    data: Data = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
+) -> None:
+    """Write rendered examples for other trainers, each with all that says where it came from."""
+    exchange.export(_load(task), split, to, data, seed=seed, per_row=per_row, options=options, limit=limit)
 
 
 @data_app.command("pull")
@@ -171,7 +207,7 @@ def data_pull(task: TaskName, to: Annotated[Path, typer.Option(help="Folder; bec
     """Fetch a task's dataset from the hub into a folder, where jobs find it."""
     from flan.data.pull import pull
 
-    typer.echo(f"wrote {pull(_load(task, 'flan'), to)}")
+    typer.echo(f"wrote {pull(_load(task), to)}")
 
 
 def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: list[str] | None) -> None:
@@ -240,11 +276,11 @@ def _model_here(reference: str) -> str:
         raise NotFound(error.message, hint="; or ".join(ways)) from error
 
 
-def _load(task: str, collection: Collection) -> Task:
+def _load(task: str) -> Task:
     from flan.local import find_task
 
     try:
-        return find_task(task, collection)
+        return find_task(task)
     except NotFound as error:
         elsewhere = "for one that was uploaded: flan templates lint, flan templates render"
         raise NotFound(

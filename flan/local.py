@@ -51,7 +51,7 @@ class LocalLibrary:
 
     def task(self, reference: str) -> Task:
         """The task in the YAML file `reference`."""
-        return find_task(reference, "flan")
+        return find_task(reference)
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """Digest and card of a model directory, a hub model on this machine or a preset (no digest)."""
@@ -101,16 +101,16 @@ def watch(directory: Path) -> Outcome:
     return _ending(directory, ranks.returncode)
 
 
-def find_task(name: str, collection: Collection) -> Task:
-    """A task of a collection, or the one in a YAML file. Raises NotFound with the nearest name."""
-    tasks = load_collection(collection)
+def find_task(name: str) -> Task:
+    """A task that comes with the platform, or the one in a YAML file. Raises NotFound with the nearest name."""
+    tasks = load_collection("synthetic") | load_collection("flan")
     if name in tasks:
         return tasks[name]
     if Path(name).suffix in (".yaml", ".yml", ".json"):
         return load_task(Path(name))
     near = difflib.get_close_matches(name, tasks, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "give a task of the collection or a YAML file"
-    raise NotFound(f"no task {name!r} in {collection}", hint=hint)
+    raise NotFound(f"there is no task {name!r}", hint=hint)
 
 
 def start_ranks(directory: Path) -> subprocess.Popen[bytes]:

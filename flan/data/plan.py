@@ -126,7 +126,7 @@ def _evaluated(spec: EvaluateSpec, tasks: Mapping[str, Task]) -> tuple[PlannedTa
 
 def _check_evaluate_context(spec: EvaluateSpec, tasks: Mapping[str, Task], card: ModelCard | None) -> None:
     writes = spec.scoring == "generate" or (
-        spec.scoring == "auto" and any(not task.answer.has_choices for task in tasks.values())
+        spec.scoring == "auto" and any(not task.has_choices for task in tasks.values())
     )
     num_new = spec.max_new_tokens if writes else 0
     _check_context(card, spec.input_length, "max_new_tokens", num_new, "/input_length")

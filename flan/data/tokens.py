@@ -17,8 +17,7 @@ from flan.errors import FlanError
 from flan.spec import canonical_json
 from flan.tasks.options import FLAN_2021, Layout
 from flan.tasks.render import Instance, Rendered, longest_field, render
-from flan.tasks.task import Task
-from flan.tasks.template import Template
+from flan.tasks.task import AnyTemplate, Task
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -130,7 +129,7 @@ def encode_target(tokenizer: "PreTrainedTokenizerFast", contract: Contract, text
 def fit(
     task: Task,
     instance: Instance,
-    template: Template,
+    template: AnyTemplate,
     tokenizer: "PreTrainedTokenizerFast",
     contract: Contract,
     input_length: int,
@@ -141,7 +140,7 @@ def fit(
     """The example, its long field cut at the end where the input would exceed `input_length` tokens.
 
     Question, options and target stay whole: the target is that of the uncut row, even where it shows the
-    field that was cut. Raises InputTooLong, and TargetTooLong where `target_length` is given.
+    field that was cut. Raises InputTooLong, TargetTooLong where `target_length` is given, and what render raises.
     """
     rendered = render(instance, template, layout)
     target_ids = encode_target(tokenizer, contract, rendered.target)

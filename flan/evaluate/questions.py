@@ -15,10 +15,10 @@ from flan.evaluate.shots import Prompt, Shots, Solved
 from flan.model.load import Model
 from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec
-from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, instance, render
+from flan.tasks.options import layout_of
+from flan.tasks.render import Instance, instance, render, target_of
 from flan.tasks.task import Task
-from flan.tasks.template import RowError, Template
+from flan.tasks.template import NotAnOption, RowError
 
 Scoring = Literal["rank", "generate"]
 
@@ -66,8 +66,8 @@ class Asked(NamedTuple):
 def scoring_of(spec: EvaluateSpec, task: Task) -> Scoring:
     """How the task is answered. Raises NoChoices."""
     if spec.scoring == "auto":
-        return "rank" if task.answer.has_choices else "generate"
-    if spec.scoring == "rank" and not task.answer.has_choices:
+        return "rank" if task.has_choices else "generate"
+    if spec.scoring == "rank" and not task.has_choices:
         raise NoChoices(
             f"{task.name} has no answer choices to rank",
             hint="set scoring: auto, or leave the task out",
@@ -106,7 +106,7 @@ def ask(
             try:
                 question = _question(spec, task, row, template, number, scoring, model, solved)
                 asked.questions.append(question)
-            except InputTooLong:
+            except (InputTooLong, RowError):
                 asked.skipped.append(template)
         yield asked
 
@@ -123,13 +123,17 @@ def _question(
 ) -> Question:
     _, tokenizer, card = model
     chosen = task.templates[template]
-    options = row.choices if scoring == "rank" else ()
     # The same for every template and model, and for every answer of the row.
     layout = layout_of(spec.options, len(row.choices), spec.seed, task.name, number)
-    option_ids = tuple(
-        encode_target(tokenizer, card.contract, render(row._replace(answer=option), chosen, layout).target)
-        for option in options
-    )
+    rendered = render(row, chosen, layout)
+
+    def written(answers: Sequence[str]) -> tuple[str, ...]:
+        return tuple(target_of(row, chosen, layout, answer) for answer in answers)
+
+    options = rendered.choices if scoring == "rank" else ()
+    if options and (rendered.answer not in options or len(set(options)) < len(options)):
+        raise NotAnOption(f"{rendered.answer!r} is not one of {list(options)}")
+    option_ids = tuple(encode_target(tokenizer, card.contract, text) for text in written(options))
     length = _input_length(spec, option_ids, model)
     fitted = fit(task, row, chosen, tokenizer, card.contract, length, layout=layout)
     prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, 0)
@@ -142,21 +146,15 @@ def _question(
         prompt_ids=prompt.ids,
         was_cut=fitted.was_cut,
         num_exemplars=prompt.num_exemplars,
-        choices=row.choices,
+        choices=rendered.choices,
         option_ids=option_ids,
-        answers=row.references,
-        references=row.references if scoring == "rank" else _targets(row, row.references, chosen, layout),
-        choice_texts=() if scoring == "rank" else _targets(row, row.choices, chosen, layout),
+        answers=rendered.references,
+        references=rendered.references if scoring == "rank" else written(rendered.references),
+        choice_texts=() if scoring == "rank" else written(rendered.choices),
         names=row.names,
         value=row.value,
         group=tuple(row.fields[name] for name in task.group_by),
     )
-
-
-def _targets(
-    row: Instance, answers: Sequence[str], template: Template, layout: Layout | None
-) -> tuple[str, ...]:
-    return tuple(render(row._replace(answer=answer), template, layout).target for answer in answers)
 
 
 def _input_length(spec: EvaluateSpec, option_ids: Sequence[Ids], model: Model) -> int:

@@ -1,7 +1,7 @@
 """Solved rows for the questions of an evaluation: chosen for each row, fitted to each prompt."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ from flan.model.load import Model
 from flan.spec import EvaluateSpec, FewShot
 from flan.tasks.exemplars import balanced_candidates, candidates, num_that_fit, with_exemplars
 from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, instance, render
-from flan.tasks.task import Task
-from flan.tasks.template import RowError, Template
+from flan.tasks.render import Instance, Rendered, instance, render
+from flan.tasks.task import AnyTemplate, Task
+from flan.tasks.template import RowError
 
 
 class Prompt(NamedTuple):
@@ -35,7 +35,7 @@ class Shots:
         key = (self._spec.seed, "exemplars", self._task.name, number)
         # The row that is asked is among the candidates only where both come from one split.
         exclude = number if self._form.split == self._spec.split else None
-        if self._form.balanced and self._task.answer.has_choices:
+        if self._form.balanced and self._task.answer is not None and self._task.answer.has_choices:
             order = balanced_candidates(self._rows_by_answer, *key, exclude=exclude)
         else:
             order = candidates(len(self._rows), *key, exclude=exclude)
@@ -67,9 +67,9 @@ class Solved:
     def __init__(self, form: FewShot, model: Model, rows: Sequence[tuple[Instance, Layout | None]]) -> None:
         self._form, self._model, self._rows = form, model, rows
 
-    def before(self, fitted: Fitted, template: Template, input_length: int) -> Prompt:
+    def before(self, fitted: Fitted, template: AnyTemplate, input_length: int) -> Prompt:
         """The question behind as many of the first solved rows as fit, each asked through its template."""
-        solved = [render(row, template, layout) for row, layout in self._rows]
+        solved = list(self._through(template))
         lengths = [len(self._prompt_ids(one.input)) + self._target_length(one.target) for one in solved]
         count = num_that_fit(lengths, len(fitted.tokens.input_ids), min(self._form.max_tokens, input_length))
         while count:
@@ -80,6 +80,13 @@ class Solved:
                 return Prompt(text, ids, count)
             count -= 1
         return Prompt(fitted.rendered.input, fitted.tokens.input_ids, 0)
+
+    def _through(self, template: AnyTemplate) -> Iterator[Rendered]:
+        for row, layout in self._rows:
+            try:
+                yield render(row, template, layout)
+            except RowError:
+                continue  # a template of promptsource passes over it
 
     def _prompt_ids(self, text: str) -> Ids:
         return encode_prompt(self._model.tokenizer, self._model.card.contract, text)

@@ -32,7 +32,7 @@ def lint(
 
 def template_findings(task: Task, tokenizers: Mapping[str, RoundTrip]) -> Iterator[Finding]:
     """What is wrong with a task's templates, one by one and together, whatever its rows are."""
-    for i, template in enumerate(task.templates):
+    for i, template in enumerate(task.slot_templates):
         for fault in (*pattern_faults(task, template), *token_faults(template, tokenizers)):
             yield Finding(i, *fault)
     yield from set_faults(task)

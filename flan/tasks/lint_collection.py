@@ -16,7 +16,7 @@ from flan.tasks.lint import template_findings
 from flan.tasks.lint_findings import FLAN_LIMITS, Finding, Limits, RoundTrip
 from flan.tasks.lint_rows import row_faults
 from flan.tasks.lint_sets import MAX_SIMILARITY, RUN_WORDS, position, shared_runs, similarity
-from flan.tasks.task import Collection, Task, collection_folder, parse_yaml
+from flan.tasks.task import Collection, SyntheticSource, Task, collection_folder, parse_yaml
 from flan.tasks.taxonomy import Taxonomy
 from flan.tasks.template import OPTIONS_SLOT, Template, slots
 
@@ -129,7 +129,7 @@ def count_clusters(tasks: Mapping[str, Task], taxonomy: Taxonomy) -> list[Cluste
     counts = []
     for cluster, name in taxonomy.clusters.items():
         here = [task for task in tasks.values() if task.cluster == cluster]
-        sets = list(dict.fromkeys(task.templates for task in here))
+        sets = list(dict.fromkeys(task.slot_templates for task in here))
         templates = [template for each in sets for template in each]
         if here:
             counts.append(
@@ -161,8 +161,8 @@ def _task_findings(
 
 
 def _between_sets(sets: Mapping[tuple[Template, ...], Task]) -> Iterator[Finding]:
-    places = [(task, i) for task in sets.values() for i in range(len(task.templates))]
-    inputs = [task.templates[i].input for task, i in places]
+    places = [(task, i) for task in sets.values() for i in range(len(task.slot_templates))]
+    inputs = [task.slot_templates[i].input for task, i in places]
     for run in shared_runs(inputs):
         (task, i), (other, j) = places[run.b], places[run.a]
         if task is not other:
@@ -176,8 +176,8 @@ def _between_sets(sets: Mapping[tuple[Template, ...], Task]) -> Iterator[Finding
 
 
 def _similar_between(a: Task, b: Task) -> Iterator[Finding]:
-    for i, template in enumerate(b.templates):
-        for j, other in enumerate(a.templates):
+    for i, template in enumerate(b.slot_templates):
+        for j, other in enumerate(a.slot_templates):
             if (share := similarity(template.input, other.input)) > MAX_SIMILARITY:
                 message = f"shares {share:.0%} of its words with template {j} of {a.name}"
                 yield Finding(i, "similar_template", "error", message, task=b.name)
@@ -188,7 +188,7 @@ def _cluster_findings(tasks: Mapping[str, Task], taxonomy: Taxonomy) -> Iterator
         if task.cluster not in taxonomy.clusters:
             message = f"the taxonomy has no cluster {task.cluster!r}"
             yield Finding(None, "unknown_cluster", "error", message, task=task.name)
-        if task.example is None:
+        if task.example is None and not isinstance(task.source, SyntheticSource):
             yield Finding(None, "no_example", "error", "no made-up row to show it with", task=task.name)
     inhabited = Counter(task.cluster for task in tasks.values())
     for cluster in taxonomy.clusters:
@@ -217,7 +217,7 @@ def _set_of(tasks: Mapping[str, Task]) -> dict[tuple[Template, ...], Task]:
     """Each list of templates, with the first task that has it."""
     first: dict[tuple[Template, ...], Task] = {}
     for task in tasks.values():
-        first.setdefault(task.templates, task)
+        first.setdefault(task.slot_templates, task)
     return first
 
 

@@ -100,10 +100,11 @@ def _input_faults(task: Task, template: Template) -> Iterator[Fault]:
         yield Fault(
             "shows_no_field", "warning", "the input shows nothing of the row: every row asks the same"
         )
-    same_column = [name for name, path in task.fields.items() if path == task.answer.column]
+    column = task.answer.column if task.answer else None
+    same_column = [name for name, path in task.fields.items() if path == column]
     for name in sorted(shown & set(same_column)):
         if template.role == "answer":
-            message = f"{{{name}}} is column {task.answer.column!r}, which holds the answer"
+            message = f"{{{name}}} is column {column!r}, which holds the answer"
             yield Fault("answer_leaks_into_input", "error", message)
 
 
@@ -114,12 +115,7 @@ def _options_faults(task: Task, template: Template) -> Iterator[Fault]:
     if is_shown and template.role == "inverted":
         message = "the options are answers, but this template asks for something else"
         yield Fault("options_out_of_place", "warning", message)
-    if (
-        not is_shown
-        and template.role == "answer"
-        and task.answer.has_choices
-        and not _names_choices(task, template)
-    ):
+    if not is_shown and template.role == "answer" and task.has_choices and not _names_choices(task, template):
         message = "the answers to choose from are neither in {options_} nor in the words of the template"
         yield Fault("options_missing", "warning", message)
 
@@ -131,13 +127,13 @@ def _target_faults(task: Task, template: Template) -> Iterator[Fault]:
     if given := sorted(asked & slots(template.input)):
         yield Fault("target_given_away", "error", f"the target's {{{given[0]}}} stands in the input")
     is_bare = template.target == f"{{{ANSWER_SLOT}}}"
-    if template.role == "answer" and task.answer.has_choices and not is_bare:
+    if template.role == "answer" and task.has_choices and not is_bare:
         message = f"the target {template.target!r} is more than the answer: no option equals it"
         yield Fault("target_not_in_options", "error", message)
 
 
 def _names_choices(task: Task, template: Template) -> bool:
-    choices, said = task.answer.choices, words(skeleton(template.input))
+    choices, said = task.fixed_choices, words(skeleton(template.input))
     if choices and all(choice.isdigit() for choice in choices):
         return {choices[0], choices[-1]} <= set(said)  # "from 0 to 5"
     text = f" {' '.join(said)} "

@@ -10,7 +10,7 @@ from flan.tasks.lint_patterns import pieces
 from flan.tasks.lint_tokens import loss
 from flan.tasks.options import read_options
 from flan.tasks.render import Instance, Rendered, instance, longest_field, render
-from flan.tasks.task import Task
+from flan.tasks.task import AnyTemplate, Task
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, Template, slots
 
 TELLING_CHARS = 40
@@ -50,7 +50,7 @@ def row_faults(
 
 def _choice_faults(task: Task, choices: tuple[str, ...]) -> Iterator[Fault]:
     # In the choices of a row a capital can be the point: the genotypes "SS" and "Ss".
-    twice: Severity = "error" if task.answer.choices else "warning"
+    twice: Severity = "error" if task.fixed_choices else "warning"
     folded = [" ".join(choice.split()).casefold() for choice in choices]
     for i, choice in enumerate(choices):
         for j in range(i):
@@ -64,7 +64,9 @@ def _choice_faults(task: Task, choices: tuple[str, ...]) -> Iterator[Fault]:
 
 def _value_faults(seen: Instance, tokenizers: Mapping[str, RoundTrip]) -> Iterator[Fault]:
     values = seen.fields | {f"option {i}": choice for i, choice in enumerate(seen.choices)}
-    for name, value in (values | {ANSWER_SLOT: seen.answer}).items():
+    if seen.row is None:  # else only the templates know the answer
+        values[ANSWER_SLOT] = seen.answer
+    for name, value in values.items():
         if not value.strip():
             yield Fault("blank_field", "warning", f"{name} is blank")
         elif value != value.strip():
@@ -75,12 +77,25 @@ def _value_faults(seen: Instance, tokenizers: Mapping[str, RoundTrip]) -> Iterat
                 yield Fault("tokenizer_lossy", "warning", f"{tokenizer} on {name}: {lost}")
 
 
-def _rendering_faults(task: Task, seen: Instance, template: Template, limits: Limits) -> Iterator[Fault]:
-    rendered = render(seen, template)
+def _rendering_faults(task: Task, seen: Instance, template: AnyTemplate, limits: Limits) -> Iterator[Fault]:
+    try:
+        rendered = render(seen, template)
+    except RowError as error:
+        yield Fault("row_dropped", "warning", error.message)
+        return
     if not rendered.input.strip():
         yield Fault("blank_input", "error", "the input is blank")
     if not rendered.target.strip():
         yield Fault("blank_target", "error", "the target is blank")
+    yield from _length_faults(task, seen, template, rendered, limits)
+    if isinstance(template, Template):
+        yield from _filling_faults(seen, template, rendered)
+    elif rendered.choices and template.role == "answer" and rendered.answer not in rendered.choices:
+        message = f"the target {rendered.answer!r} is none of {list(rendered.choices)}"
+        yield Fault("target_not_in_options", "warning", message)
+
+
+def _filling_faults(seen: Instance, template: Template, rendered: Rendered) -> Iterator[Fault]:
     if template.input.endswith(f"{{{OPTIONS_SLOT}}}") and read_options(rendered.input) != seen.choices:
         message = f"the options cannot be read back from the prompt: {list(seen.choices)}"
         yield Fault("options_unreadable", "error", message)
@@ -88,7 +103,6 @@ def _rendering_faults(task: Task, seen: Instance, template: Template, limits: Li
     for pattern in (template.input, template.target):
         yield from _joint_faults(pattern, values)
     yield from _leaks(template, values, rendered)
-    yield from _length_faults(task, seen, template, rendered, limits)
 
 
 def _joint_faults(pattern: str, values: Mapping[str, str]) -> Iterator[Fault]:
@@ -134,7 +148,7 @@ def _leaks(template: Template, values: Mapping[str, str], rendered: Rendered) ->
 
 
 def _length_faults(
-    task: Task, seen: Instance, template: Template, rendered: Rendered, limits: Limits
+    task: Task, seen: Instance, template: AnyTemplate, rendered: Rendered, limits: Limits
 ) -> Iterator[Fault]:
     if len(rendered.input) > limits.input_chars:
         message = f"an input of {len(rendered.input)} characters (limit {limits.input_chars})"

@@ -33,9 +33,9 @@ class Run(NamedTuple):
 def set_faults(task: Task) -> Iterator[Finding]:
     """What is wrong with the templates of a task taken together, and with its fields and choices."""
     yield from _count_faults(task)
-    yield from _likeness_faults(task.templates)
+    yield from _likeness_faults(task.slot_templates)
     yield from _field_faults(task)
-    if len(task.templates) >= NUM_TEMPLATES:
+    if len(task.slot_templates) >= NUM_TEMPLATES:
         yield from _variety_faults(task)
 
 
@@ -129,19 +129,20 @@ def _likeness_faults(templates: Sequence[Template]) -> Iterator[Finding]:
 
 
 def _field_faults(task: Task) -> Iterator[Finding]:
-    shown = frozenset[str]().union(*(slots(t.input) | slots(t.target) for t in task.templates))
+    shown = frozenset[str]().union(*(slots(t.input) | slots(t.target) for t in task.slot_templates))
     for name in sorted({*task.fields, *task.constants} - shown):
         yield Finding(None, "unused_field", "warning", f"no template shows the field {name!r}")
     for (a, path), (b, other) in combinations(sorted(task.fields.items()), 2):
         if path == other:
             yield Finding(None, "same_column", "warning", f"fields {a!r} and {b!r} are both column {path!r}")
-    for choice in task.answer.choices if task.answer.labels else ():
-        if choice not in task.answer.labels.values():
+    labels = task.answer.labels if task.answer else {}
+    for choice in task.fixed_choices if labels else ():
+        if choice not in labels.values():
             yield Finding(None, "unreachable_choice", "warning", f"no label stands for {choice!r}")
 
 
 def _variety_faults(task: Task) -> Iterator[Finding]:
-    inputs = [template.input for template in task.templates]
+    inputs = [template.input for template in task.slot_templates]
     places = Counter(position(pattern) for pattern in inputs)
     if min(places["first"], places["last"]) < MIN_EACH_END:
         message = f"the instruction comes first in {places['first']} templates and last in {places['last']}"
@@ -150,12 +151,12 @@ def _variety_faults(task: Task) -> Iterator[Finding]:
     if asking in (0, len(inputs)):
         message = "every template asks a question" if asking else "no template asks a question"
         yield Finding(None, "moods_alike", "warning", f"{message}: mix questions and requests")
-    if task.answer.has_choices:
+    if task.has_choices:
         yield from _options_variety(task)
 
 
 def _options_variety(task: Task) -> Iterator[Finding]:
-    asking = [task.templates[i].input for i in task.answer_templates]
+    asking = [each.input for each in task.slot_templates if each.role == "answer"]
     showing = [pattern for pattern in asking if OPTIONS_SLOT in slots(pattern)]
     if 2 * len(showing) <= len(asking):
         message = (

@@ -5,17 +5,25 @@ Pure: no file, clock or random number. Whatever changes what is rendered here ra
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flan.tasks.options import FLAN_2021, Layout, write_options
 from flan.tasks.prepare import PREPARATIONS
-from flan.tasks.task import Answer, Task
-from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, Template, fill, slots
+from flan.tasks.promptsource import PromptsourceTemplate, render_promptsource
+from flan.tasks.task import Answer, AnyTemplate, Task
+from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, fill, slots
+
+_WORD = re.compile(r"\w+")
 
 
 class Instance(NamedTuple):
-    """A row as the task sees it."""
+    """A row as the task sees it.
+
+    With templates of promptsource only these know choices and answer: the fields are the row's columns of
+    text, and `row` is all of it.
+    """
 
     fields: dict[str, str]
     choices: tuple[str, ...]
@@ -27,6 +35,8 @@ class Instance(NamedTuple):
     """What metrics call the choices, in their order; empty where that is their own text."""
     value: float | None = None
     """The answer as a number, where the task says which column has it."""
+    row: Mapping[str, Any] | None = None
+    """All of it, for templates that read columns themselves."""
 
 
 class Rendered(NamedTuple):
@@ -43,6 +53,9 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     """The fields, choices and answer of a raw row. Raises RowError naming column and value."""
     if task.prepare is not None:
         row = _prepared(task.prepare, row)
+    if task.answer is None:
+        texts = {name: value for name, value in row.items() if isinstance(value, str)}
+        return Instance(texts, (), "", (), row=row)
     fields = {name: _text(_column(row, path), path) for name, path in task.fields.items()} | task.constants
     choices = task.answer.choices or _row_choices(task.answer, row)
     answer = _answer(task.answer, row, choices)
@@ -57,12 +70,15 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     return Instance(fields, choices, answer, references, names=names, value=value)
 
 
-def render(instance: Instance, template: Template, layout: Layout | None = FLAN_2021) -> Rendered:
+def render(instance: Instance, template: AnyTemplate, layout: Layout | None = FLAN_2021) -> Rendered:
     """`instance` through `template`, its options laid out as `layout` says.
 
     Without a layout their slot is left out and the ends are trimmed. Where the layout tells the choices apart
-    and the template shows them, the target names the answer by its mark.
+    and the template shows them, the target names the answer by its mark. A template of promptsource lays its
+    options out itself; only it can raise RowError, because it cannot ask about this row.
     """
+    if isinstance(template, PromptsourceTemplate):
+        return _printed(instance, template)
     shows_options = OPTIONS_SLOT in slots(template.input)
     values = {**instance.fields, ANSWER_SLOT: instance.answer, OPTIONS_SLOT: ""}
     if layout is None:
@@ -77,12 +93,33 @@ def render(instance: Instance, template: Template, layout: Layout | None = FLAN_
     return Rendered(prompt, target, instance.choices, instance.answer, instance.references)
 
 
-def longest_field(task: Task, instance: Instance, template: Template) -> str | None:
+def target_of(instance: Instance, template: AnyTemplate, layout: Layout | None, answer: str) -> str:
+    """What is to be written through `template` where `answer`, one of the row's, is the right one."""
+    if isinstance(template, PromptsourceTemplate):
+        return answer
+    return render(instance._replace(answer=answer), template, layout).target
+
+
+def longest_field(task: Task, instance: Instance, template: AnyTemplate) -> str | None:
     """The field to cut when the prompt is too long: the task's long field, else the longest one shown."""
-    shown = [name for name in instance.fields if name in slots(template.input)]
+    if isinstance(template, PromptsourceTemplate):
+        words = set(_WORD.findall(template.jinja))
+        shown = [name for name in instance.fields if name in words]
+    else:
+        shown = [name for name in instance.fields if name in slots(template.input)]
     if task.long_field in shown:
         return task.long_field
     return max(shown, key=lambda name: len(instance.fields[name]), default=None)
+
+
+def _printed(instance: Instance, template: PromptsourceTemplate) -> Rendered:
+    assert instance.row is not None, "the task has templates of promptsource"
+    # The fields stand over the row: one of them may have been cut.
+    found = render_promptsource(template, {**instance.row, **instance.fields}, drawn_for=instance.row)
+    # T0 drops what has a blank side, too.
+    if found is None or not (found.input and found.target):
+        raise RowError(f"template {template.name!r} passes over this row")
+    return Rendered(found.input, found.target, found.choices, found.target, (found.target,))
 
 
 def _prepared(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from flan.errors import InvalidDocument, NotFound
 from flan.spec import Document, Name, Reference, Sha256, parse
 from flan.tasks.metric_names import MetricName, unmet_need
 from flan.tasks.prepare import PREPARATIONS
+from flan.tasks.promptsource import PromptsourceTemplate
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, slots
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -138,8 +139,27 @@ class Answer(Document):
         return bool(self.choices) or self.choices_from is not None
 
 
+def _language(value: Any) -> str:
+    given = value.get("language", "slots") if isinstance(value, dict) else getattr(value, "language", "slots")
+    return given if isinstance(given, str) else "slots"
+
+
+AnyTemplate = Template | PromptsourceTemplate
+_Templates = tuple[
+    Annotated[
+        Annotated[Template, Tag("slots")] | Annotated[PromptsourceTemplate, Tag("promptsource")],
+        Discriminator(_language),
+    ],
+    ...,
+]
+
+
 class Task(Document):
-    """A dataset, its templates, its answers and its cluster."""
+    """A dataset, its templates, its answers and its cluster.
+
+    Its templates are all of one language. Those of promptsource read a row's columns and print the answer
+    themselves, so such a task has neither fields nor answer.
+    """
 
     name: Name
     """What specs call it."""
@@ -155,19 +175,19 @@ class Task(Document):
     """Where its rows come from."""
     prepare: Name | None = None
     """A named function of flan/tasks/prepare, from raw row to row, where columns do not suffice."""
-    fields: dict[FieldName, ColumnPath] = Field(min_length=1, max_length=64)
+    fields: dict[FieldName, ColumnPath] = Field(default={}, max_length=64)
     """Field of the templates → column of the rows."""
     constants: dict[FieldName, str] = Field(default={}, max_length=64)
     """Fields that hold the same text in every row: the languages of a translation."""
     long_field: FieldName | None = None
     """The field that is cut when an input is too long; None = the longest in the prompt."""
-    answer: Answer
-    """Where the right answer is, and what there is to choose from."""
+    answer: Answer | None = None
+    """Where the right answer is, and what there is to choose from; templates of promptsource print it."""
     metrics: tuple[MetricName, ...] = Field(min_length=1)
     """The first one is the headline."""
     group_by: tuple[FieldName, ...] = ()
     """Fields that the rows of one question share: intervals resample such rows together."""
-    templates: tuple[Template, ...] = Field(min_length=1, max_length=1_000)
+    templates: _Templates = Field(min_length=1, max_length=1_000)
     """Ways of asking, at least one of which asks for the answer."""
     example: dict[str, JsonValue] | None = None
     """A made-up row in the source's columns, for pages, previews and tests where no data is at hand."""
@@ -178,6 +198,23 @@ class Task(Document):
             raise ValueError("every template is inverted: none asks for the answer")
         if self.prepare is not None and self.prepare not in PREPARATIONS:
             raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
+        if len({template.language for template in self.templates}) > 1:
+            raise ValueError("templates of two languages: make a task of each")
+        if self.language == "promptsource":
+            given = [name for name in ("answer", "fields", "constants", "long_field") if getattr(self, name)]
+            if given:
+                raise ValueError(
+                    f"{given[0]}: leave it out, promptsource's templates read columns themselves"
+                )
+        elif self.answer is None:
+            raise ValueError("answer: this field is needed")
+        elif not self.fields:
+            raise ValueError("fields: at least one is needed")
+        else:
+            self._check_slots(self.answer)
+        return self
+
+    def _check_slots(self, answer: Answer) -> None:
         known = set(self.fields) | set(self.constants) | {OPTIONS_SLOT, ANSWER_SLOT}
         reserved = (set(self.fields) | set(self.constants)) & {OPTIONS_SLOT, ANSWER_SLOT}
         if reserved:
@@ -185,19 +222,19 @@ class Task(Document):
                 f"a field cannot be called {sorted(reserved)[0]!r}: that slot is filled from the answer"
             )
         for i, template in enumerate(self.templates):
+            assert isinstance(template, Template)
             missing = sorted((slots(template.input) | slots(template.target)) - known)
             if missing:
                 raise ValueError(
                     f"templates/{i} asks for {{{missing[0]}}}; the task has "
                     f"{sorted({*self.fields, *self.constants})}"
                 )
-            if OPTIONS_SLOT in slots(template.input) and not self.answer.has_choices:
+            if OPTIONS_SLOT in slots(template.input) and not answer.has_choices:
                 raise ValueError(f"templates/{i} shows options, but the answer has no choices")
         if twice := sorted(set(self.fields) & set(self.constants)):
             raise ValueError(f"{twice[0]!r} is both a field and a constant")
         if self.long_field is not None and self.long_field not in self.fields:
             raise ValueError(f"long_field {self.long_field!r} is none of the fields {sorted(self.fields)}")
-        return self
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> Self:
@@ -205,11 +242,33 @@ class Task(Document):
             raise ValueError(f"group_by {strange[0]!r} is none of the fields {sorted(self.fields)}")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"a metric stands twice among {list(self.metrics)}")
-        choices = self.answer.choices if self.answer else ()
         for metric in self.metrics:
-            if need := unmet_need(metric, choices, self.group_by):
+            if need := unmet_need(metric, self.fixed_choices, self.group_by):
                 raise ValueError(f"metric {metric!r} needs {need}")
         return self
+
+    @property
+    def language(self) -> Literal["slots", "promptsource"]:
+        """What its templates are written in."""
+        return self.templates[0].language
+
+    @property
+    def slot_templates(self) -> tuple[Template, ...]:
+        """Its templates, where they are written in slots; else none."""
+        return tuple(template for template in self.templates if isinstance(template, Template))
+
+    @property
+    def fixed_choices(self) -> tuple[str, ...]:
+        """The choices that are the same in every row; empty where a row has its own, or there are none."""
+        return self.answer.choices if self.answer else ()
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether it is a classification: answered by choosing an option, through every answer template."""
+        if self.answer is not None:
+            return self.answer.has_choices
+        asking = [self.templates[i] for i in self.answer_templates]
+        return all(isinstance(each, PromptsourceTemplate) and each.answer_choices for each in asking)
 
     @property
     def kin(self) -> str:

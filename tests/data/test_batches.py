@@ -144,6 +144,28 @@ def test_an_answer_that_is_no_option_costs_its_row_alone() -> None:
     assert counts.bad_row > 0
 
 
+def test_a_row_that_promptsource_passes_over_is_counted() -> None:
+    """Templates of promptsource are drawn as ours are; the rows one leaves out cost their draw alone."""
+    asking = {"language": "promptsource", "id": "1", "name": "a", "jinja": "{{ text }} ||| {{ label }}"}
+    seldom = asking | {
+        "id": "2",
+        "name": "b",
+        "jinja": "{% if label == 'pos' %}{{ text }} ||| yes{% endif %}",
+    }
+    document = make_task().model_dump(mode="json") | {
+        "fields": {},
+        "answer": None,
+        "templates": [asking, seldom],
+    }
+    task = parse(Task, document)
+    with open_stream(rows={"mood": rows_in_memory(make_rows(8))}, tasks={"mood": task}) as stream:
+        for _ in range(5):
+            stream.next_step()
+        counts = stream.counts()["mood"]
+
+    assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=0.1 * counts.drawn)
+
+
 def test_drawn_layouts_follow_the_draw() -> None:
     """Options are laid out anew for each example, and the same in every run of the spec."""
     spec = SPEC.model_copy(update={"mixture": Mixture(options="flan2022")})

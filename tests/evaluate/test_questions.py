@@ -172,3 +172,36 @@ def test_broken_rows_are_counted_for_every_template() -> None:
 
     assert 0 < len(kept) < 30
     assert set(num_skipped.values()) == {30 - len(kept)}
+
+
+def test_templates_of_promptsource_say_what_the_options_are() -> None:
+    """Options, their ids and the right answer come from the template, and a row it passes over is counted."""
+    reviews = task("shop_reviews")
+    rows = open_rows(reviews, "validation", NOWHERE)
+    column = reviews.fields["review"]
+    common = {"language": "promptsource", "original_task": True, "answer_choices": "short ||| long"}
+    jinja = f"{{{{ {column} }}}}\nShort or long? ||| {{{{ answer_choices[{column} | length > 60] }}}}"
+    foreign = parse(
+        Task,
+        {
+            "name": "lengths",
+            "cluster": "sentiment",
+            "source": reviews.source.model_dump(mode="json"),
+            "metrics": ["accuracy"],
+            "templates": [
+                common | {"id": "1", "name": "all", "jinja": jinja},
+                common | {"id": "2", "name": "none", "jinja": "{% if 0 %}a ||| b{% endif %}"},
+                common | {"id": "3", "name": "stray", "jinja": "{{ " + column + " }} ||| medium"},
+            ],
+        },
+    )
+
+    questions, skipped = ask_all(spec(limit=5), foreign, rows)
+
+    assert [question.template for question in questions] == [0] * 5
+    assert skipped == {1: 5, 2: 5}
+    for question in questions:
+        assert question.choices == ("short", "long")
+        text = instance(reviews, rows[question.row]).fields["review"]
+        assert question.answers == (("long",) if len(text) > 60 else ("short",))
+        assert [MODEL.tokenizer.decode(ids[:-1]) for ids in question.option_ids] == ["short", "long"]

@@ -64,7 +64,8 @@ def watch(events: Iterable[Event]) -> str:
     )
     state = ""
     # Transient: how it ended is said in words, and the bar of a stage that is over says nothing.
-    with Progress(*columns, console=console, transient=True) as progress:
+    # In a pipe the bar would leave an empty line behind.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("queued", total=None, note="")
         for event in events:
             if event.type == "stream.end":

@@ -162,7 +162,7 @@ def test_a_served_model_answers_until_it_is_told_to_stop(folder: Path) -> None:
         (("evaluate", "-f", "small.yaml", "--out", "out"), 2, "did you mean"),
         (("classify", "nowhere", "Is it?"), 3, "neither a directory nor in the hub cache"),
         (("classify", "preset:nano", "Is it?"), 3, "a network without weights"),
-        (("lint", "shop_reviewz", "--collection", "synthetic"), 3, "did you mean 'shop_reviews'?"),
+        (("lint", "shop_reviewz"), 3, "did you mean 'shop_reviews'?"),
         (("lint", "[red]x[/red]"), 3, "[red]x[/red]"),
     ],
 )

@@ -204,21 +204,18 @@ def _open_all(
 ) -> tuple[dict[str, dict[str, Rows]], dict[str, str]]:
     """Task → split → rows, where all are there, and why the others lack some. Raises unless these may be dropped."""
     rows: dict[str, dict[str, Rows]] = {}
-    lacking: dict[str, MissingRows | MissingSplit] = {}
+    lacking: dict[str, MissingRows | MissingSplit | EmptyDataset] = {}
     for name, task in tasks.items():
         try:
             rows[name] = {split: open_rows(task, split, places) for split in reading.splits}
-        except (MissingRows, MissingSplit) as error:
+        except (MissingRows, MissingSplit, EmptyDataset) as error:
             lacking[name] = error
-        except EmptyDataset as error:
-            error.pointer = selection.pointers[name]
-            raise
     if lacking and not reading.drop_missing:
         first, lack = next(iter(lacking.items()))
         others = f" (and {len(lacking) - 1} more tasks)" if len(lacking) > 1 else ""
         raise type(lack)(
             f"{lack.message}{others}",
-            hint=f"{lack.hint}; or set missing: drop to go on without",
+            hint="; or ".join(filter(None, (lack.hint, "set missing: drop to go on without"))),
             pointer=selection.pointers[first],
             tasks=sorted(lacking),
         )

@@ -248,6 +248,18 @@ def test_rows_that_do_not_fit_the_task_are_refused_at_once(desk: Desk) -> None:
     with pytest.raises(EmptyDataset) as caught:
         desk.resolve(tune("mood"))
     assert caught.value.pointer == "/mixture/tasks/0"
+    assert caught.value.hint == "set missing: drop to go on without"
+
+
+def test_a_split_without_a_row_is_as_good_as_missing(desk: Desk) -> None:
+    """`missing: drop` goes on without it, and says why."""
+    write_hub(desk.places.data, "mood", {"train": []})
+
+    dropped = desk.resolve(tune("mood", "taste", missing="drop"))
+
+    assert dropped.spec.pins is not None
+    assert dropped.spec.pins.train == ("taste",)
+    assert "has no row" in dropped.plan.excluded["mood"]
 
 
 def test_plan_counts_the_rows_of_a_sample_that_cannot_be_used(desk: Desk) -> None:

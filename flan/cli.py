@@ -137,19 +137,23 @@ def lint(
     data: Data = None,
     rows: RowsFile = None,
     limit: Limit = 500,
+    tokenizer: Annotated[
+        list[str] | None, typer.Option(help="A model or tokenizer folder: say what it loses of a text.")
+    ] = None,
     output: Output = "text",
 ) -> None:
     """Look for faults in a task's templates, on real rows. Exit status 1 when there is an error."""
     from flan.tasks.lint import lint as find
 
+    tokenizers = previews.round_trips(tokenizer or [])
     if collection:
-        previews.lint_whole(task or "flan", data, limit, output)
+        previews.lint_whole(task or "flan", data, limit, tokenizers, output)
         return
     if task is None:
         raise typer.BadParameter("name a task or a file, or say --collection", param_hint="TASK")
     loaded = _load(task)
     sample = previews.sample_of(loaded, data, rows, limit)
-    findings = [finding._asdict() for finding in find(loaded, sample.rows)]
+    findings = [finding._asdict() for finding in find(loaded, sample.rows, tokenizers=tokenizers)]
     looked_at = f"{count(len(loaded.templates), 'template')}, {sample.origin}"
     previews.show_findings(findings, looked_at, output)
 

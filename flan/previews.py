@@ -14,6 +14,7 @@ from flan.terminal import Format, count, show_json, show_table
 if TYPE_CHECKING:  # reading rows loads numpy: `--help` must not wait for it
     from flan.data.formats import Format as RowFormat
     from flan.tasks.lint_collection import CollectionReport
+    from flan.tasks.lint_findings import RoundTrip
     from flan.tasks.taxonomy import Taxonomy
 
 Row = Mapping[str, Any]
@@ -108,7 +109,20 @@ def show_findings(findings: Sequence[Mapping[str, Any]], looked_at: str, output:
         raise typer.Exit(1)
 
 
-def lint_whole(name: str, data: Path | None, limit: int, output: Format) -> None:
+def round_trips(references: Sequence[str]) -> dict[str, "RoundTrip"]:
+    """Name of the folder → text there and back through its tokenizer. Raises what loading one raises."""
+    if not references:
+        return {}
+    from flan.model.load import load_tokenizer
+    from flan.tasks.lint_tokens import round_trip
+
+    loaded = {Path(each).name: load_tokenizer(Path(each)) for each in references}
+    return {name: round_trip(each.backend_tokenizer) for name, each in loaded.items()}
+
+
+def lint_whole(
+    name: str, data: Path | None, limit: int, tokenizers: Mapping[str, "RoundTrip"], output: Format
+) -> None:
     """Look at a collection: its size by cluster, as the papers count it, and what is wrong with it.
 
     Rows are up to `limit` of every task that is below `data`, else the task's made-up one. Raises NotFound.
@@ -133,7 +147,7 @@ def lint_whole(name: str, data: Path | None, limit: int, output: Format) -> None
             without.append(task.name)
             return made_up(task)
 
-    report = lint_collection(tasks, taxonomy, load_excuses(collection), rows_of)
+    report = lint_collection(tasks, taxonomy, load_excuses(collection), rows_of, tokenizers=tokenizers)
     if output == "json":
         show_json(
             {

@@ -1,6 +1,8 @@
 """What comes from other projects, and what goes to other trainers, by the command line alone."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from flan.tasks.task import load_task
 from tests.kit.tasks import make_rows, make_task, write_hub
 from tests.tasks.test_promptsource_task import FILE
 
-RUN = CliRunner()
+DATA = os.environ.get("FLAN_DATA", "")
+RUN = CliRunner(env={"FLAN_DATA": None})
 INSTRUCTIONS = {
     "Categories": ["Title Generation"],
     "Definition": ["Give the text a title."],
@@ -116,3 +119,22 @@ def test_a_collection_with_faults_fails_its_lint() -> None:
 def test_lint_wants_to_know_what_to_look_at() -> None:
     """Without a name there is nothing to lint."""
     assert "--collection" in RUN.invoke(app, ["lint"]).stderr
+
+
+@pytest.mark.data
+def test_lint_says_what_a_tokenizer_loses(tmp_path: Path) -> None:
+    """T5's pieces have no line break; GPT-2's keep every text."""
+    models = Path(DATA) / "models"
+    shutil.copy(models / "tokenizer-t5" / "spiece.model", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+
+    lossy = RUN.invoke(app, ["lint", "rte", "--tokenizer", str(tmp_path)])
+    whole = RUN.invoke(app, ["lint", "rte", "--tokenizer", str(models / "tokenizer-gpt2")])
+
+    assert lossy.stdout.count("tokenizer_lossy") >= 10
+    assert "tokenizer_lossy" not in whole.stdout
+
+
+def test_a_tokenizer_that_is_not_there_is_an_error() -> None:
+    """It is not fetched from anywhere."""
+    assert RUN.invoke(app, ["lint", "rte", "--tokenizer", "google/flan-t5-small"]).exit_code == 3

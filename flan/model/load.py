@@ -68,7 +68,7 @@ def load_model(
         raise NotFound(f"no model in {directory}: it has no config.json")
     _check_weights(directory)
     config = _pretrained(AutoConfig, directory)
-    tokenizer = _pretrained(AutoTokenizer, directory)
+    tokenizer = load_tokenizer(directory)
     contract = contract_of(config, tokenizer)
     network = _load_network(directory, config, dtype).to(device).eval()
     check_usable(network, tokenizer)
@@ -79,6 +79,16 @@ def load_model(
         unknown = Lineage(base=directory.name or "unknown", tasks_seen=None, clusters_seen=None)
         card = make_card(_name_of(directory), network, contract, unknown)
     return Model(network, tokenizer, card)
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer in `directory`, of a model or on its own. Raises NotFound, UnsupportedModel."""
+    if not directory.is_dir():
+        raise NotFound(f"no folder {directory}")
+    tokenizer = _pretrained(AutoTokenizer, directory)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UnsupportedModel(f"{directory}: its tokenizer has no fast form")
+    return tokenizer
 
 
 def make_card(name: str, network: PreTrainedModel, contract: Contract, lineage: Lineage) -> ModelCard:

@@ -11,10 +11,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.kit.servers import Servers, running_servers
 from workers.ledger.session import engine_of, open_ledger
+
+# How long an example takes is up to the machine.
+settings.register_profile("flan", deadline=None)
+settings.load_profile("flan")
 
 _redis_databases = count()
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000

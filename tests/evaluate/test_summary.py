@@ -87,7 +87,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return bootstrap_interval([Sample(mean(values), np.arange(len(values)))], len(values))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=60))
 def test_interval_holds_the_mean_and_stays_within_the_values(values: list[float]) -> None:
     """Seeded: the same rows give the same interval."""

@@ -91,7 +91,7 @@ def test_decoder_segment_reads_its_own_encoder_segment() -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 16), st.integers(1, 6)), min_size=1, max_size=4),
     seed=st.integers(0, 999),

@@ -215,12 +215,17 @@ def test_a_model_is_served_by_hand_until_interrupted(exported: Path) -> None:
         process.stdout.close()
 
 
+AS_JSON = ("-o", "json")
+
+
 def test_the_command_line_answers_as_the_server_does(exported: Path) -> None:
     """The same request, the same seed: the same answer, without any server."""
     request = {"seed": 4, "n": 2, "max_new_tokens": 9}
     settings = [part for name, value in request.items() for part in ("--set", f"{name}={value}")]
-    printed = CliRunner().invoke(app, ["generate", str(exported), "hi", *settings])
-    chosen = CliRunner().invoke(app, ["classify", str(exported), "hi", "--option", "a", "--option", "b"])
+    printed = CliRunner().invoke(app, ["generate", str(exported), "hi", *settings, *AS_JSON])
+    chosen = CliRunner().invoke(
+        app, ["classify", str(exported), "hi", "--option", "a", "--option", "b", *AS_JSON]
+    )
     with server_of(lively_model()) as (client, _):
         answer = client.post("/generate", json={"prompt": "hi"} | request).json()
         classified = client.post("/classify", json={"prompt": "hi", "options": ["a", "b"]}).json()

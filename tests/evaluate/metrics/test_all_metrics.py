@@ -55,7 +55,7 @@ def test_a_metric_says_what_it_is(name: MetricName) -> None:
     assert signature(name, [Reply("a", ("a",))]).startswith(f"{name} v{metric.version}")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(replies=REPLIES, order=st.randoms(use_true_random=False))
 @each_metric
 def test_order_does_not_matter(name: MetricName, replies: list[Reply], order: object) -> None:
@@ -69,7 +69,7 @@ def test_order_does_not_matter(name: MetricName, replies: list[Reply], order: ob
     assert low <= value <= high
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(replies=REPLIES, times=st.lists(st.integers(0, 3), min_size=4, max_size=4))
 @each_metric
 def test_a_weight_is_a_number_of_copies(name: MetricName, replies: list[Reply], times: list[int]) -> None:

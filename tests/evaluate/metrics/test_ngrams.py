@@ -104,7 +104,7 @@ SENTENCES = st.lists(st.sampled_from(["a", "b", "c", "d.", "“e”"]), max_size
 REPLIES = st.builds(Reply, SENTENCES, st.lists(SENTENCES, min_size=1, max_size=3).map(tuple))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(replies=st.lists(REPLIES, min_size=1, max_size=6))
 @pytest.mark.parametrize("tokenizer", ["intl", "13a"])
 def test_bleu_is_sacrebleus(tokenizer: BleuTokenizer, replies: list[Reply]) -> None:

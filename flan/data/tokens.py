@@ -6,13 +6,14 @@ anything. Nothing here searches ids or text for where a target begins.
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from flan.card import Contract
+from flan.card import Contract, ModelCard
 from flan.errors import FlanError
 from flan.spec import canonical_json
 from flan.tasks.options import FLAN_2021, Layout
@@ -20,10 +21,24 @@ from flan.tasks.render import Instance, Rendered, longest_field, render
 from flan.tasks.task import AnyTemplate, Task
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 Ids = npt.NDArray[np.int32]
+AnyTokenizer: TypeAlias = "PreTrainedTokenizerFast | Tokenizer"
+"""As transformers has it, or as tokenizer.json does: the same ids."""
+
+
+class Reader(Protocol):
+    """What of a model turns text into ids."""
+
+    @property
+    def tokenizer(self) -> AnyTokenizer:
+        """Text → ids."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Its render contract, and how much it reads."""
 
 
 class Tokens(NamedTuple):
@@ -33,13 +48,26 @@ class Tokens(NamedTuple):
     target_ids: Ids
 
 
+class Cut(NamedTuple):
+    """A field of which only the beginning is left."""
+
+    field: str
+    num_chars: int
+    """How many of its characters are left."""
+
+
 class Fitted(NamedTuple):
     """An example that fits."""
 
     rendered: Rendered
     tokens: Tokens
-    was_cut: bool
-    """Whether the long field had to be cut."""
+    cut: Cut | None
+    """What had to be cut."""
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the long field had to be cut."""
+        return self.cut is not None
 
 
 class UnusableTokenizer(FlanError):
@@ -64,6 +92,12 @@ class TargetTooLong(TooLong):
     """A target is longer than allowed; targets are never cut."""
 
     code = "target_too_long"
+
+
+class ContextExceeded(FlanError):
+    """A prompt and what follows it are longer than the model can read."""
+
+    code, blame = "context_exceeded", "user"
 
 
 def make_contract(
@@ -101,13 +135,13 @@ def make_contract(
     )
 
 
-def tokenizer_digest(tokenizer: "PreTrainedTokenizerFast") -> str:
+def tokenizer_digest(tokenizer: AnyTokenizer) -> str:
     """sha256 of the tokenizer's serialisation, without the settings a caller may leave behind."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state = json.loads(_backend(tokenizer).to_str())
     return hashlib.sha256(canonical_json(state | {"truncation": None, "padding": None}).encode()).hexdigest()
 
 
-def encode(tokenizer: "PreTrainedTokenizerFast", contract: Contract, rendered: Rendered) -> Tokens:
+def encode(tokenizer: AnyTokenizer, contract: Contract, rendered: Rendered) -> Tokens:
     """The ids of a rendered example."""
     return Tokens(
         encode_prompt(tokenizer, contract, rendered.input),
@@ -115,22 +149,41 @@ def encode(tokenizer: "PreTrainedTokenizerFast", contract: Contract, rendered: R
     )
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerFast", contract: Contract, text: str) -> Ids:
+def encode_prompt(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model reads before its first word of answer (encoder-decoder: what the encoder reads)."""
     prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
     return np.array([*prefix, *_text_ids(tokenizer, text), *contract.separator_ids], np.int32)
 
 
-def encode_target(tokenizer: "PreTrainedTokenizerFast", contract: Contract, text: str) -> Ids:
+def encode_target(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model is to write for `text`: a target, or an option to be scored."""
     return np.array([*_text_ids(tokenizer, text), *contract.end_ids], np.int32)
+
+
+def texts_of(tokenizer: AnyTokenizer, text: str) -> tuple[str, ...]:
+    """What of `text` each of its ids stands for, in order.
+
+    Together they are `text`, but for what the tokenizer drops at its end. Where one character takes several
+    ids the first has it, and the others have nothing.
+    """
+    texts, start = [], 0
+    for _, end in _encoded(tokenizer, text).offsets:
+        texts.append(text[start:end])
+        start = max(start, end)
+    return tuple(texts)
+
+
+def spell(tokenizer: AnyTokenizer, ids: Sequence[int]) -> tuple[str, ...]:
+    """The entry of the vocabulary behind each id."""
+    bare = _bare(tokenizer)
+    return tuple(bare.id_to_token(number) or "" for number in ids)
 
 
 def fit(
     task: Task,
     instance: Instance,
     template: AnyTemplate,
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: AnyTokenizer,
     contract: Contract,
     input_length: int,
     *,
@@ -152,7 +205,7 @@ def fit(
         )  # fmt: skip
     input_ids = encode_prompt(tokenizer, contract, rendered.input)
     if len(input_ids) <= input_length:
-        return Fitted(rendered, Tokens(input_ids, target_ids), False)
+        return Fitted(rendered, Tokens(input_ids, target_ids), None)
     field = longest_field(task, instance, template)
 
     def cut_to(num_chars: int) -> tuple[Rendered, Ids]:
@@ -179,7 +232,7 @@ def fit(
             fits, best = num_chars, candidate
         else:
             fails, num_failing = num_chars, len(candidate[1])
-    return Fitted(best[0], Tokens(best[1], target_ids), True)
+    return Fitted(best[0], Tokens(best[1], target_ids), Cut(field, fits))
 
 
 def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
@@ -188,21 +241,31 @@ def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
     return (bos,) if is_added else ()
 
 
-def _text_ids(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
-    return _bare(tokenizer).encode(text, add_special_tokens=False).ids
+def _text_ids(tokenizer: AnyTokenizer, text: str) -> list[int]:
+    return _encoded(tokenizer, text).ids
+
+
+def _encoded(tokenizer: AnyTokenizer, text: str) -> "Encoding":
+    return _bare(tokenizer).encode(text, add_special_tokens=False)
 
 
 # Tokenizer → a copy without padding, truncation and special tokens. A copy, because those are settings of
 # the shared object: another thread that changes them while this one encodes is an error in the Rust code.
-_BARE: "WeakKeyDictionary[PreTrainedTokenizerFast, Tokenizer]" = WeakKeyDictionary()
+_BARE: "WeakKeyDictionary[AnyTokenizer, Tokenizer]" = WeakKeyDictionary()
 
 
-def _bare(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
+def _bare(tokenizer: AnyTokenizer) -> "Tokenizer":
     bare = _BARE.get(tokenizer)
     if bare is None:
-        bare = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+        backend = _backend(tokenizer)
+        bare = type(backend).from_str(backend.to_str())
         bare.no_padding()
         bare.no_truncation()
         bare.encode_special_tokens = True
         _BARE[tokenizer] = bare
     return bare
+
+
+def _backend(tokenizer: AnyTokenizer) -> "Tokenizer":
+    backend: Tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    return backend

@@ -7,13 +7,12 @@ every template and every model.
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from flan.card import ModelCard
 from flan.data.mixture import sample
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import Ids, InputTooLong, encode_target, fit
+from flan.data.tokens import ContextExceeded, Ids, InputTooLong, Reader, encode_target, fit
 from flan.errors import FlanError
 from flan.evaluate.shots import Prompt, Shots, Solved
-from flan.model.load import Model
-from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec
 from flan.tasks.options import layout_of
 from flan.tasks.render import Instance, instance, render, target_of
@@ -89,7 +88,7 @@ def rows_of(spec: EvaluateSpec, task: Task, num_rows: int) -> list[int]:
 
 
 def ask(
-    spec: EvaluateSpec, task: Task, rows: Rows, model: Model, shots: Shots | None = None
+    spec: EvaluateSpec, task: Task, rows: Rows, model: Reader, shots: Shots | None = None
 ) -> Iterator[Asked]:
     """Every question of a task, row by row, behind solved rows of `shots`. Raises NoChoices, ContextExceeded."""
     scoring = scoring_of(spec, task)
@@ -118,10 +117,10 @@ def _question(
     template: int,
     number: int,
     scoring: Scoring,
-    model: Model,
+    model: Reader,
     solved: Solved | None,
 ) -> Question:
-    _, tokenizer, card = model
+    tokenizer, card = model.tokenizer, model.card
     chosen = task.templates[template]
     # The same for every template and model, and for every answer of the row.
     layout = layout_of(spec.options, len(row.choices), spec.seed, task.name, number)
@@ -134,18 +133,19 @@ def _question(
     if options and (rendered.answer not in options or len(set(options)) < len(options)):
         raise NotAnOption(f"{rendered.answer!r} is not one of {list(options)}")
     option_ids = tuple(encode_target(tokenizer, card.contract, text) for text in written(options))
-    length = _input_length(spec, option_ids, model)
+    num_after = max(map(len, option_ids)) if option_ids else spec.max_new_tokens
+    length = prompt_length(spec.input_length, num_after, card)
     fitted = fit(task, row, chosen, tokenizer, card.contract, length, layout=layout)
-    prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, 0)
+    prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, ())
     if solved:
-        prompt = solved.before(fitted, chosen, length)
+        prompt = solved.before(fitted, chosen, length, model)
     return Question(
         template=template,
         row=number,
         prompt=prompt.text,
         prompt_ids=prompt.ids,
         was_cut=fitted.was_cut,
-        num_exemplars=prompt.num_exemplars,
+        num_exemplars=len(prompt.exemplars),
         choices=rendered.choices,
         option_ids=option_ids,
         answers=rendered.references,
@@ -157,17 +157,19 @@ def _question(
     )
 
 
-def _input_length(spec: EvaluateSpec, option_ids: Sequence[Ids], model: Model) -> int:
-    """Longest prompt, in tokens, that leaves a decoder room for what follows it."""
-    if model.card.contract.architecture != "decoder":
-        return min(spec.input_length, model.card.context_length)
-    num_after = max(map(len, option_ids)) if option_ids else spec.max_new_tokens
-    room = model.card.context_length - num_after
+def prompt_length(input_length: int, num_after: int, card: ModelCard) -> int:
+    """Longest prompt, in tokens: `input_length`, where a decoder then has room for the `num_after` that follow.
+
+    Raises ContextExceeded where they leave no room for a prompt.
+    """
+    if card.contract.architecture != "decoder":
+        return min(input_length, card.context_length)
+    room = card.context_length - num_after
     if room < 1:
         raise ContextExceeded(
-            f"{num_after} tokens after the prompt leave no room for it: {model.card.name} reads "
-            f"{model.card.context_length}",
-            hint="lower max_new_tokens, or take a model with a longer context",
+            f"{num_after} tokens after the prompt leave no room for it: {card.name} reads "
+            f"{card.context_length}",
+            hint="let fewer tokens follow (max_new_tokens), or take a model with a longer context",
             pointer="/max_new_tokens",
         )
-    return min(spec.input_length, room)
+    return min(input_length, room)

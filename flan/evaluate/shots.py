@@ -1,14 +1,14 @@
 """Solved rows for the questions of an evaluation: chosen for each row, fitted to each prompt."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import Fitted, Ids, encode_prompt, encode_target
-from flan.model.load import Model
-from flan.spec import EvaluateSpec, FewShot
+from flan.data.tokens import Fitted, Ids, Reader, encode_prompt, encode_target
+from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.exemplars import balanced_candidates, candidates, num_that_fit, with_exemplars
 from flan.tasks.options import Layout, layout_of
 from flan.tasks.render import Instance, Rendered, instance, render
@@ -21,17 +21,45 @@ class Prompt(NamedTuple):
 
     text: str
     ids: Ids
-    num_exemplars: int
+    exemplars: tuple[int, ...]
+    """Numbers of the solved rows before it, in their order."""
+
+
+class Asking(Protocol):
+    """What of an evaluation decides which solved rows are drawn, and how they look."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+
+    @property
+    def split(self) -> str | None:
+        """Which rows are asked; None = rows of no split."""
+
+    @property
+    def options(self) -> OptionsPolicy:
+        """How answer choices are shown."""
+
+
+class SolvedRow(NamedTuple):
+    """A row whose answer may be shown."""
+
+    number: int
+    row: Instance
+    layout: Layout | None
 
 
 class Shots:
     """The solved rows of one task. `rows` are those they are drawn from."""
 
-    def __init__(self, spec: EvaluateSpec, form: FewShot, task: Task, rows: Rows, model: Model) -> None:
-        self._spec, self._form, self._task, self._rows, self._model = spec, form, task, rows, model
+    def __init__(self, spec: Asking, form: FewShot, task: Task, rows: Rows) -> None:
+        self._spec, self._form, self._task, self._rows = spec, form, task, rows
 
-    def at(self, number: int) -> "Solved":
-        """The solved rows of question row `number`: the same for every template and model."""
+    def at(self, number: int, query: Instance | None = None) -> "Solved":
+        """The solved rows of question row `number`: the same for every template and model.
+
+        `query` is the row itself where it is of no split: a row that equals it is passed over.
+        """
         key = (self._spec.seed, "exemplars", self._task.name, number)
         # The row that is asked is among the candidates only where both come from one split.
         exclude = number if self._form.split == self._spec.split else None
@@ -39,12 +67,11 @@ class Shots:
             order = balanced_candidates(self._rows_by_answer, *key, exclude=exclude)
         else:
             order = candidates(len(self._rows), *key, exclude=exclude)
-        found: list[tuple[Instance, Layout | None]] = []
+        found: list[SolvedRow] = []
         while len(found) < self._form.shots and (row := next(order, None)) is not None:
-            if (solved := self._read(row)) is not None:
-                layout_key = (self._spec.seed, self._task.name, "exemplar", row)
-                found.append((solved, layout_of(self._spec.options, len(solved.choices), *layout_key)))
-        return Solved(self._form, self._model, found)
+            if (solved := self._read(row)) is not None and solved != query:
+                found.append(solved_row(self._spec, self._task, row, solved))
+        return Solved(self._form, found)
 
     @cached_property
     def _rows_by_answer(self) -> dict[str, list[int]]:
@@ -61,35 +88,41 @@ class Shots:
             return None
 
 
+def solved_row(spec: Asking, task: Task, number: int, row: Instance) -> SolvedRow:
+    """Row `number` of the solved ones, its options laid out as they are wherever it stands before a question."""
+    key = (spec.seed, task.name, "exemplar", number)
+    return SolvedRow(number, row, layout_of(spec.options, len(row.choices), *key))
+
+
 class Solved:
-    """Solved rows for one question, each with the layout of its options."""
+    """Solved rows for one question."""
 
-    def __init__(self, form: FewShot, model: Model, rows: Sequence[tuple[Instance, Layout | None]]) -> None:
-        self._form, self._model, self._rows = form, model, rows
+    def __init__(self, form: FewShot, rows: Sequence[SolvedRow]) -> None:
+        self.form, self._rows = form, rows
 
-    def before(self, fitted: Fitted, template: AnyTemplate, input_length: int) -> Prompt:
+    def before(self, fitted: Fitted, template: AnyTemplate, input_length: int, model: Reader) -> Prompt:
         """The question behind as many of the first solved rows as fit, each asked through its template."""
-        solved = list(self._through(template))
-        lengths = [len(self._prompt_ids(one.input)) + self._target_length(one.target) for one in solved]
-        count = num_that_fit(lengths, len(fitted.tokens.input_ids), min(self._form.max_tokens, input_length))
+        tokenizer, contract = model.tokenizer, model.card.contract
+        solved = self.through(template)
+        lengths = [
+            len(encode_prompt(tokenizer, contract, one.input))
+            + len(encode_target(tokenizer, contract, one.target))
+            for one in solved.values()
+        ]
+        count = num_that_fit(lengths, len(fitted.tokens.input_ids), min(self.form.max_tokens, input_length))
         while count:
-            text = with_exemplars(fitted.rendered, solved[:count], self._form).input
-            ids = self._prompt_ids(text)
+            text = with_exemplars(fitted.rendered, list(solved.values())[:count], self.form).input
+            ids = encode_prompt(tokenizer, contract, text)
             # Separators have tokens too, so what fits by the sum of the parts may still be too long.
             if len(ids) <= input_length:
-                return Prompt(text, ids, count)
+                return Prompt(text, ids, tuple(solved)[:count])
             count -= 1
-        return Prompt(fitted.rendered.input, fitted.tokens.input_ids, 0)
+        return Prompt(fitted.rendered.input, fitted.tokens.input_ids, ())
 
-    def _through(self, template: AnyTemplate) -> Iterator[Rendered]:
-        for row, layout in self._rows:
-            try:
-                yield render(row, template, layout)
-            except RowError:
-                continue  # a template of promptsource passes over it
-
-    def _prompt_ids(self, text: str) -> Ids:
-        return encode_prompt(self._model.tokenizer, self._model.card.contract, text)
-
-    def _target_length(self, text: str) -> int:
-        return len(encode_target(self._model.tokenizer, self._model.card.contract, text))
+    def through(self, template: AnyTemplate) -> dict[int, Rendered]:
+        """Number → the row through `template`, in order, for the rows that it does not pass over."""
+        found = {}
+        for number, row, layout in self._rows:
+            with suppress(RowError):  # a template of promptsource passes over it
+                found[number] = render(row, template, layout)
+        return found

@@ -61,7 +61,7 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
     try:
         with wishes.listening(), _samples(directory / SAMPLES) as samples:
             measured = [
-                _measure(spec, task, rows[name], model, _shots(spec, task, solved, model), pauses, samples)
+                _measure(spec, task, rows[name], model, _shots(spec, task, solved), pauses, samples)
                 for name, task in tasks.items()
             ]
     except _Stopped:
@@ -99,8 +99,8 @@ def _num_questions(spec: EvaluateSpec, task: Task, rows: Rows) -> int:
     return len(rows_of(spec, task, len(rows))) * len(templates_of(spec, task))
 
 
-def _shots(spec: EvaluateSpec, task: Task, solved: Mapping[str, Rows], model: Model) -> Shots | None:
-    return Shots(spec, spec.few_shot, task, solved[task.name], model) if spec.few_shot else None
+def _shots(spec: EvaluateSpec, task: Task, solved: Mapping[str, Rows]) -> Shots | None:
+    return Shots(spec, spec.few_shot, task, solved[task.name]) if spec.few_shot else None
 
 
 def _measure(

@@ -23,17 +23,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutput
 
-from flan.data.tokens import Ids
-from flan.errors import FlanError
+from flan.data.tokens import ContextExceeded, Ids
 from flan.model.grouping import Size, group
 from flan.model.load import Model
 from flan.model.masks import block_causal_mask, block_mask, branch_mask
-
-
-class ContextExceeded(FlanError):
-    """A prompt and what follows it are longer than the model can read."""
-
-    code, blame = "context_exceeded", "user"
 
 
 class OptionScore(NamedTuple):

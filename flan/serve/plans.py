@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from flan.card import ModelCard
-from flan.data.tokens import Ids, encode_prompt, encode_target
+from flan.data.tokens import ContextExceeded, Ids, encode_prompt, encode_target
 from flan.errors import FlanError, InvalidDocument
 from flan.model.load import Model
-from flan.model.scoring import ContextExceeded
 from flan.serve.messages import MAX_OPTIONS, ClassifyRequest, GenerateRequest, Parameter, ScoreRequest
 from flan.spec import Sampling, parse
 from flan.tasks.options import read_options, write_options

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from flan.data.rows import Places, Rows, open_rows
-from flan.data.tokens import encode
+from flan.data.tokens import ContextExceeded, encode
 from flan.evaluate.questions import NoChoices, Question, ask, rows_of, scoring_of, templates_of
-from flan.model.scoring import ContextExceeded
 from flan.spec import EvaluateSpec, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task, load_collection

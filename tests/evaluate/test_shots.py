@@ -27,7 +27,7 @@ def spec(**few_shot: Any) -> EvaluateSpec:
 
 def asked(wanted: EvaluateSpec, task: Task = TASK, train: Rows = TRAIN) -> list[Question]:
     assert wanted.few_shot is not None
-    shots = Shots(wanted, wanted.few_shot, task, train, MODEL)
+    shots = Shots(wanted, wanted.few_shot, task, train)
     return [question for one in ask(wanted, task, VALIDATION, MODEL, shots) for question in one.questions]
 
 
@@ -83,7 +83,7 @@ def test_a_row_is_never_its_own_exemplar() -> None:
     wanted = spec(shots=16, split="validation", max_tokens=10_000)
     few = Rows(b"\n".join(VALIDATION._lines.split(b"\n")[:4]), "four rows", "")
     assert wanted.few_shot is not None
-    shots = Shots(wanted, wanted.few_shot, TASK, few, MODEL)
+    shots = Shots(wanted, wanted.few_shot, TASK, few)
     questions = [q for one in ask(wanted, TASK, few, MODEL, shots) for q in one.questions]
 
     assert len(questions) == 4 * len({question.template for question in questions})

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flan.data.tokens import ContextExceeded
 from flan.model.load import Architecture, Model
-from flan.model.scoring import ContextExceeded, score_options
+from flan.model.scoring import score_options
 from tests.kit.models import TINY_CONTEXT, TINY_VOCABULARY, tiny_model
 from tests.model.naive import target_logprobs
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from flan.data.tokens import encode, encode_target
+from flan.data.tokens import ContextExceeded, encode, encode_target
 from flan.errors import FlanError, InvalidDocument
 from flan.model.load import Architecture
-from flan.model.scoring import ContextExceeded, OptionScore
+from flan.model.scoring import OptionScore
 from flan.serve.answers import classification
 from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest
 from flan.serve.plans import (

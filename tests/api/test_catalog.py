@@ -163,7 +163,7 @@ def test_an_upload_is_answered_with_what_is_odd_about_it(client: TestClient) -> 
     assert client.post("/template-sets/mine/lint", json={}).json()["findings"] == uploaded
 
     nowhere = {"kind": "hub", "id": "none/none", "splits": {"train": "train"}}
-    of_the_hub = task | {"name": "mine-too", "source": nowhere}
+    of_the_hub = task | {"name": "mine-too", "cluster": "sentiment", "source": nowhere}
     codes = {each["code"] for each in client.post("/template-sets", json=of_the_hub).json()["findings"]}
 
     assert {"literal_after_field", "missing_rows"} <= codes

@@ -3,8 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from flan.errors import Problem, did_you_mean, problem
 from flan.fields import KEY, Place, Schema, spot_of, suggestion
@@ -44,6 +46,19 @@ _LIMITS = {
 }
 
 
+_HINT = "the way out"  # in a fault of our own; no slot of a template can be called so
+
+
+class Wrong(NamedTuple):
+    """What one of our own checks found wrong with a document, below the place where the check stands."""
+
+    place: Place
+    """As pydantic tells it: in a list of templates after the number their language."""
+    code: str
+    message: str
+    hint: str | None = None
+
+
 class Plain(NamedTuple):
     """A fault in plain words."""
 
@@ -57,6 +72,26 @@ class _Found(NamedTuple):
     """Whether the last step to it chose one of several types."""
     code: str
     plain: Plain
+
+
+def refuse(title: str, found: Iterable[Wrong]) -> None:
+    """Raise what a validator of the model `title` found wrong, as pydantic has it; nothing where nothing is.
+
+    Of several faults in one place the first is told.
+    """
+    first: dict[Place, Wrong] = {}
+    for each in found:
+        first.setdefault(each.place, each)
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(each.code, each.message, {_HINT: each.hint}),
+            loc=each.place,
+            input=None,
+        )
+        for each in first.values()
+    ]
+    if details:
+        raise ValidationError.from_exception_data(title, details)
 
 
 def translate(faults: Sequence[Any], schema: Schema) -> list[Problem]:
@@ -79,7 +114,9 @@ def plain(fault: Any) -> Plain:
     """One of pydantic's faults in plain words; the value is named where it is short."""
     code, given, context = fault["type"], fault.get("input"), fault.get("ctx") or {}
     if code in _TYPES:
-        return Plain(f"needs {_TYPES[code]}{_not(given)}")
+        return Plain(f"needs {_TYPES[code]}{_not(given)}", _way_to(code, given))
+    if _HINT in context:
+        return Plain(str(fault["msg"]), context[_HINT])
     if code in _LIMITS:
         words, bound = _LIMITS[code]
         # Only a number gets as far as to its limits; one in an address is text, and needs no quotes.
@@ -92,6 +129,17 @@ def plain(fault: Any) -> Plain:
         wanted = PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
         return Plain(f"{wanted}{_not(given)}")
     return Plain(_size(code, given, context) or str(fault["msg"]).removeprefix("Value error, "))
+
+
+def _way_to(code: str, given: Any) -> str | None:
+    """What mends a value of the wrong type, where that can be seen from it."""
+    if code == "string_type" and isinstance(given, bool | int | float):
+        return "put it in quotes"
+    if code == "string_type" and isinstance(given, dict) and list(given.values()) == [None]:
+        return "put a text that begins with { in quotes"  # YAML reads it as an object
+    if code == "dict_type" and given and isinstance(given, list | tuple):
+        return "write it as name: value"
+    return None
 
 
 def _size(code: str, given: Any, context: Mapping[str, Any]) -> str | None:

@@ -177,11 +177,11 @@ def _hints(problem: Mapping[str, Any], *, has_lines: bool) -> list[str]:
 
 def _place(fault: Mapping[str, Any]) -> str:
     """Where a fault is, ready to stand before its message."""
-    if line := fault.get("line"):
-        column = f", column {fault['column']}" if fault.get("column") else ""
-        return f"line {line}{column}: "
-    place = fault.get("pointer") or fault.get("parameter")
-    return f"{place}: " if place else ""
+    line, column = fault.get("line"), fault.get("column")
+    parts = [f"line {line}"] if line else []
+    parts += [f"column {column}"] if line and column else []
+    parts += [place] if (place := fault.get("pointer") or fault.get("parameter")) else []
+    return f"{', '.join(parts)}: " if parts else ""
 
 
 def _fitting(widths: list[int]) -> list[int]:

@@ -123,7 +123,7 @@ def test_a_value_where_an_object_belongs_is_told_the_fields() -> None:
     ("document", "value", "pointers"),
     [
         (Task, TASK | {"metrics": ["acuracy"]}, ["/metrics/0"]),
-        (Task, TASK | {"templates": [{"input": "{text"}]}, ["/templates/0"]),
+        (Task, TASK | {"templates": [{"input": "{text"}]}, ["/templates/0/input"]),
         (Task, TASK | {"templates": []}, ["/templates"]),
         (KeyRequest, {"name": "a", "scopes": ["jobs:reed"]}, ["/scopes/0"]),
         (None, TUNE | {"mixture": {"tasks": [3]}}, ["/mixture/tasks/0"]),

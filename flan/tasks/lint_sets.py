@@ -135,10 +135,6 @@ def _field_faults(task: Task) -> Iterator[Finding]:
     for (a, path), (b, other) in combinations(sorted(task.fields.items()), 2):
         if path == other:
             yield Finding(None, "same_column", "warning", f"fields {a!r} and {b!r} are both column {path!r}")
-    labels = task.answer.labels if task.answer else {}
-    for choice in task.fixed_choices if labels else ():
-        if choice not in labels.values():
-            yield Finding(None, "unreachable_choice", "warning", f"no label stands for {choice!r}")
 
 
 def _variety_faults(task: Task) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from flan.faults import Wrong, refuse
 from flan.spec import Document, canonical_json
 
 SEPARATOR = "|||"
@@ -63,16 +64,22 @@ class PromptsourceTemplate(Document):
         from flan.tasks.jinja.program import read_jinja
         from flan.tasks.jinja.run import TemplateRefused
 
-        if SEPARATOR not in self.jinja:
-            raise ValueError(f"no {SEPARATOR} parts the input from the target")
         truncations: tuple[Truncation, ...] = ("promptsource", "none")
-        try:
-            for truncation in truncations:
-                read_jinja(_with_truncation(self.jinja, truncation))
-            if self.answer_choices is not None:
-                read_jinja(self.answer_choices)
-        except TemplateRefused as error:
-            raise ValueError(error.message) from error
+        sources = [("jinja", _with_truncation(self.jinja, truncation)) for truncation in truncations]
+        sources += [("answer_choices", self.answer_choices)] if self.answer_choices is not None else []
+        found: dict[str, Wrong] = {}
+        if SEPARATOR not in self.jinja:
+            said, hint = (
+                f"no {SEPARATOR} parts the input from the target",
+                f"write it as input {SEPARATOR} target",
+            )
+            found["jinja"] = Wrong(("jinja",), "missing_separator", said, hint)
+        for name, source in sources:
+            try:
+                read_jinja(source)
+            except TemplateRefused as error:
+                found.setdefault(name, Wrong((name,), error.code, error.message, error.hint))
+        refuse("PromptsourceTemplate", found.values())
         return self
 
 

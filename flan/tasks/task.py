@@ -4,29 +4,33 @@ One YAML file is one task; the files of the collection and the template sets peo
 form. Tasks are data: loading one runs no code of its author.
 """
 
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import yaml
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from flan.errors import InvalidDocument, NotFound
+from flan.errors import InvalidDocument, NotFound, Problem, did_you_mean, problem
+from flan.faults import Wrong, refuse
 from flan.spec import Document, Name, Reference, Sha256, parse
 from flan.tasks.metric_names import MetricName, unmet_need
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.promptsource import PromptsourceTemplate
+from flan.tasks.synthetic import GENERATORS, SPLITS
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, slots
+from flan.tasks.yaml_text import parse_json, place_of
+from flan.tasks.yaml_text import parse_yaml as parse_yaml
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 ColumnPath = Annotated[str, Field(min_length=1, max_length=256)]
 """`label`, or with dots into nested values: `answers.text.0`."""
 Collection = Literal["flan", "synthetic"]
-
+_MAX_SHOWN_SLOTS = 5
+MAX_MADE_ROWS = 100_000
+"""Of a split whose rows are made: they are kept in memory."""
 
 _PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[(-?\d{1,9})?:(-?\d{1,9})?\])?$"
-# The same in C, several times as fast, where libyaml was there when PyYAML was built.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Part(NamedTuple):
@@ -40,12 +44,18 @@ class Part(NamedTuple):
         return num_rows if self.which is None else len(range(num_rows)[self.which])
 
 
+def _is_empty(part: Part) -> bool:
+    """Whether it has no row, however many its split has."""
+    start, stop = (part.which.start or 0, part.which.stop) if part.which else (0, None)
+    return stop is not None and (start < 0) == (stop < 0) and start >= stop
+
+
 class HubSource(Document):
     """A dataset of the Hugging Face hub, kept on this machine in hub layout."""
 
     kind: Literal["hub"] = "hub"
     """Rows of a dataset of the hub."""
-    id: str
+    id: str = Field(min_length=1)
     """Of the dataset, as on the hub."""
     config: str | None = None
     """Which of its configurations; null = the only one."""
@@ -59,6 +69,19 @@ class HubSource(Document):
     """
     rows: dict[str, int] = {}
     """Split of the hub → rows it was published with."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse("HubSource", self._faults())
+        return self
+
+    def _faults(self) -> Iterator[Wrong]:
+        for split, part in self.splits.items():
+            if _is_empty(self.part(split)):
+                said = f"{part} is no row: it ends before it begins"
+                yield Wrong(
+                    ("splits", split), "empty_part", said, "count from the start, or with - from the end"
+                )
 
     def part(self, split: str) -> Part:
         """What `split` is made of."""
@@ -89,8 +112,24 @@ class SyntheticSource(Document):
     """Rows that are made by the platform."""
     generator: Name
     """The function that makes them."""
-    splits: dict[Name, int]
+    splits: dict[Name, Annotated[int, Field(ge=1, le=MAX_MADE_ROWS)]] = Field(min_length=1)
     """Split → number of rows."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse("SyntheticSource", self._faults())
+        return self
+
+    def _faults(self) -> Iterator[Wrong]:
+        if self.generator not in GENERATORS:
+            hint = did_you_mean(self.generator, GENERATORS) or f"there are {', '.join(sorted(GENERATORS))}"
+            yield Wrong(
+                ("generator",), "unknown_generator", f"there is no generator {self.generator!r}", hint
+            )
+        for split in self.splits:
+            if split not in SPLITS:
+                said = f"a generator makes no split {split!r}"
+                yield Wrong(("splits", split), "unknown_split", said, f"there are {' and '.join(SPLITS)}")
 
 
 class Answer(Document):
@@ -120,18 +159,41 @@ class Answer(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError(f"a choice stands twice among {list(self.choices)}")
-        if any("\n" in choice for choice in self.choices):
-            raise ValueError("a choice is one line of the OPTIONS block: it cannot hold a line break")
-        if self.choices and self.choices_from:
-            raise ValueError("give choices or choices_from, not both")
-        if self.names_from and not self.choices_from:
-            raise ValueError("names_from needs choices_from: it names the choices of each row")
-        strange = sorted(set(self.labels.values()) - set(self.choices)) if self.choices else []
-        if strange:
-            raise ValueError(f"labels name {strange}, which are not among the choices {list(self.choices)}")
+        refuse("Answer", self._faults())
         return self
+
+    def _faults(self) -> Iterator[Wrong]:
+        for i, choice in enumerate(self.choices):
+            if choice in self.choices[:i]:
+                yield Wrong(("choices", i), "doubled", f"the choice {choice!r} stands twice", "leave one out")
+            if choice.splitlines() != [choice]:
+                said = "a choice is one line of the OPTIONS block: it cannot hold a line break"
+                yield Wrong(("choices", i), "line_break", said, "write it on one line")
+            elif choice != choice.strip():
+                said = f"the choice {choice!r} begins or ends with a blank: no answer could be equal to it"
+                yield Wrong(("choices", i), "outer_blank", said, "take the blanks away")
+        if self.choices and self.choices_from:
+            yield Wrong(
+                ("choices_from",), "contradiction", "choices are given too: which of the two?", "give one"
+            )
+        if self.names_from and not self.choices_from:
+            said = "names_from names the choices of each row, and there is no choices_from"
+            yield Wrong(("names_from",), "contradiction", said, "give choices_from, or leave it out")
+        if self.keys_from and not self.has_choices:
+            said = "keys_from tells choices apart, and there are none"
+            yield Wrong(("keys_from",), "contradiction", said, "give choices_from, or leave it out")
+        if self.choices and self.labels:
+            yield from self._unequal_labels()
+
+    def _unequal_labels(self) -> Iterator[Wrong]:
+        for label, choice in self.labels.items():
+            if choice not in self.choices:
+                said = f"{choice!r} is none of the choices {list(self.choices)}"
+                yield Wrong(("labels", label), "unknown_choice", said, did_you_mean(choice, self.choices))
+        for i, choice in enumerate(self.choices):
+            if choice not in self.labels.values():
+                said = f"no label stands for {choice!r}: it could be shown, and never be the answer"
+                yield Wrong(("choices", i), "choice_without_label", said, "add its label under answer.labels")
 
     @property
     def has_choices(self) -> bool:
@@ -194,58 +256,78 @@ class Task(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        refuse("Task", [*self._faults_of_fields(), *self._faults_of_templates(), *self._faults_of_metrics()])
+        return self
+
+    def _faults_of_templates(self) -> Iterator[Wrong]:
         if all(template.role == "inverted" for template in self.templates):
-            raise ValueError("every template is inverted: none asks for the answer")
-        if self.prepare is not None and self.prepare not in PREPARATIONS:
-            raise ValueError(f"no preparation {self.prepare!r}; there are {sorted(PREPARATIONS)}")
-        if len({template.language for template in self.templates}) > 1:
-            raise ValueError("templates of two languages: make a task of each")
-        if self.language == "promptsource":
-            given = [name for name in ("answer", "fields", "constants", "long_field") if getattr(self, name)]
-            if given:
-                raise ValueError(
-                    f"{given[0]}: leave it out, promptsource's templates read columns themselves"
-                )
-        elif self.answer is None:
-            raise ValueError("answer: this field is needed")
-        elif not self.fields:
-            raise ValueError("fields: at least one is needed")
-        else:
-            self._check_slots(self.answer)
-        return self
-
-    def _check_slots(self, answer: Answer) -> None:
-        known = set(self.fields) | set(self.constants) | {OPTIONS_SLOT, ANSWER_SLOT}
-        reserved = (set(self.fields) | set(self.constants)) & {OPTIONS_SLOT, ANSWER_SLOT}
-        if reserved:
-            raise ValueError(
-                f"a field cannot be called {sorted(reserved)[0]!r}: that slot is filled from the answer"
-            )
+            said = "every template is inverted: none asks for the answer"
+            yield Wrong(("templates",), "no_answer_template", said, "add one whose target holds {answer}")
         for i, template in enumerate(self.templates):
-            assert isinstance(template, Template)
-            missing = sorted((slots(template.input) | slots(template.target)) - known)
-            if missing:
-                raise ValueError(
-                    f"templates/{i} asks for {{{missing[0]}}}; the task has "
-                    f"{sorted({*self.fields, *self.constants})}"
-                )
-            if OPTIONS_SLOT in slots(template.input) and not answer.has_choices:
-                raise ValueError(f"templates/{i} shows options, but the answer has no choices")
-        if twice := sorted(set(self.fields) & set(self.constants)):
-            raise ValueError(f"{twice[0]!r} is both a field and a constant")
-        if self.long_field is not None and self.long_field not in self.fields:
-            raise ValueError(f"long_field {self.long_field!r} is none of the fields {sorted(self.fields)}")
+            if template.language != self.language:
+                said = f"written in {template.language}, and those before it in {self.language}"
+                hint = "all templates of a task are of one language: make a task of each"
+                yield Wrong(("templates", i, template.language, "language"), "two_languages", said, hint)
+            elif isinstance(template, Template) and self.answer is not None and self.fields:
+                yield from self._unknown_slots(i, template, self.answer)
 
-    @model_validator(mode="after")
-    def _metrics_fit(self) -> Self:
-        if strange := sorted(set(self.group_by) - set(self.fields)):
-            raise ValueError(f"group_by {strange[0]!r} is none of the fields {sorted(self.fields)}")
-        if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError(f"a metric stands twice among {list(self.metrics)}")
-        for metric in self.metrics:
-            if need := unmet_need(metric, self.fixed_choices, self.group_by):
-                raise ValueError(f"metric {metric!r} needs {need}")
-        return self
+    def _unknown_slots(self, i: int, template: Template, answer: Answer) -> Iterator[Wrong]:
+        fields = sorted({*self.fields, *self.constants})
+        for place in ("input", "target"):
+            known = {*fields, OPTIONS_SLOT, ANSWER_SLOT}
+            if unknown := sorted(slots(getattr(template, place)) - known):
+                shown = ", ".join(f"{{{slot}}}" for slot in unknown[:_MAX_SHOWN_SLOTS])
+                said = f"no field for {shown}; the task has {', '.join(fields)}"
+                hint = did_you_mean(unknown[0], known)
+                hint = hint or "name its column under fields, or write {{ and }} for braces"
+                yield Wrong(("templates", i, "slots", place), "unknown_slot", said, hint)
+        if OPTIONS_SLOT in slots(template.input) and not answer.has_choices:
+            said = "{options_} shows the choices, and the answer has none"
+            hint = "give answer.choices or answer.choices_from, or take {options_} out"
+            yield Wrong(("templates", i, "slots", "input"), "no_choices", said, hint)
+
+    def _faults_of_fields(self) -> Iterator[Wrong]:
+        if self.prepare is not None and self.prepare not in PREPARATIONS:
+            hint = did_you_mean(self.prepare, PREPARATIONS) or f"there are {', '.join(sorted(PREPARATIONS))}"
+            yield Wrong(
+                ("prepare",), "unknown_preparation", f"there is no preparation {self.prepare!r}", hint
+            )
+        if self.language == "promptsource":
+            for name in ("answer", "fields", "constants", "long_field"):
+                if getattr(self, name):
+                    said = "templates of promptsource read columns themselves, and print the answer"
+                    yield Wrong((name,), "contradiction", said, "leave it out")
+            return
+        if self.answer is None:
+            yield Wrong(
+                ("answer",), "missing", "this field is needed", "say where the answer is: {column: label}"
+            )
+        if not self.fields:
+            yield Wrong(("fields",), "missing", "at least one is needed", "name a column: {text: text}")
+        for where, named in (("fields", self.fields), ("constants", self.constants)):
+            for name in sorted({*named} & {OPTIONS_SLOT, ANSWER_SLOT}):
+                said = f"{name!r} is reserved: that slot is filled from the answer"
+                yield Wrong((where, name), "reserved_name", said, "give it another name")
+        for name in sorted({*self.fields} & {*self.constants}):
+            said = f"{name!r} is a field too: which of the two?"
+            yield Wrong(("constants", name), "contradiction", said, "leave one out")
+        if self.long_field is not None and self.long_field not in self.fields:
+            said = f"{self.long_field!r} is none of the fields: {', '.join(self.fields)}"
+            yield Wrong(
+                ("long_field",), "unknown_field_name", said, did_you_mean(self.long_field, self.fields)
+            )
+
+    def _faults_of_metrics(self) -> Iterator[Wrong]:
+        for i, name in enumerate(self.group_by):
+            if name not in self.fields:
+                said = f"{name!r} is none of the fields: {', '.join(self.fields) or 'there are none'}"
+                yield Wrong(("group_by", i), "unknown_field_name", said, did_you_mean(name, self.fields))
+        for i, metric in enumerate(self.metrics):
+            if metric in self.metrics[:i]:
+                yield Wrong(("metrics", i), "doubled", f"the metric {metric!r} stands twice", "leave one out")
+            elif need := unmet_need(metric, self.fixed_choices, self.group_by):
+                hint = "choose another metric, or give what it needs"
+                yield Wrong(("metrics", i), "metric_unfit", f"{metric} needs {need}", hint)
 
     @property
     def language(self) -> Literal["slots", "promptsource"]:
@@ -281,22 +363,33 @@ class Task(Document):
         return tuple(i for i, template in enumerate(self.templates) if template.role == "answer")
 
 
-def parse_yaml(text: str) -> Any:
-    """The value of a YAML or JSON text. Raises InvalidDocument with line and column."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        problem = {"pointer": "", "code": "yaml", "message": f"{where}: {getattr(error, 'problem', error)}"}
-        raise InvalidDocument(f"not YAML: {problem['message']}", [problem]) from error
-
-
 def load_task(path: Path) -> Task:
-    """The task in a YAML file. Raises NotFound, InvalidDocument."""
+    """The task in a YAML or JSON file. Raises NotFound; InvalidDocument naming the file, and the lines in it."""
     if not path.is_file():
         raise NotFound(f"no file {path}")
-    return parse(Task, parse_yaml(path.read_text()))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        said = f"byte {error.start} is {error.object[error.start]:#04x}, which is not UTF-8"
+        fault = problem("", "encoding", said, "save the file as UTF-8")
+        raise InvalidDocument(f"{path}: {said}", [fault]) from error
+    read = parse_json if path.suffix == ".json" else parse_yaml
+    try:
+        value = read(text)
+    except InvalidDocument as error:
+        raise InvalidDocument(f"{path}: {error.message}", error.problems) from error
+    try:
+        return parse(Task, value)
+    except InvalidDocument as error:
+        problems = [{**each, **place_of(text, each["pointer"])} for each in error.problems]
+        raise InvalidDocument(f"{path}: {_told(problems)}", problems) from error
+
+
+def _told(problems: Sequence[Problem]) -> str:
+    first = problems[0]
+    where = f"line {first['line']}, column {first['column']}, "
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}{first['pointer'] or 'the document'}: {first['message']}{more}"
 
 
 def load_collection(collection: Collection) -> dict[str, Task]:

@@ -8,13 +8,14 @@ to render and its longest output is known beforehand. Two slots are typed: `{opt
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from flan.errors import FlanError
+from flan.faults import Wrong, refuse
 from flan.spec import Document
 
 OPTIONS_SLOT = "options_"
@@ -55,18 +56,31 @@ class Template(Document):
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
-        for pattern in (self.input, self.target):
+        refuse("Template", self._stray_braces())
+        refuse("Template", self._misplaced_slots())
+        return self
+
+    def _stray_braces(self) -> Iterator[Wrong]:
+        for name, pattern in (("input", self.input), ("target", self.target)):
             try:
                 slots(pattern)
             except BadPattern as error:
-                raise ValueError(error.message) from error
+                yield Wrong((name,), "stray_brace", error.message, error.hint)
+
+    def _misplaced_slots(self) -> Iterator[Wrong]:
         if OPTIONS_SLOT in slots(self.target):
-            raise ValueError("the OPTIONS block belongs to the input, not to the target")
-        if self.role == "answer" and ANSWER_SLOT not in slots(self.target):
-            raise ValueError("the target has no {answer}: set role: inverted if it asks for something else")
-        if self.role == "answer" and ANSWER_SLOT in slots(self.input):
-            raise ValueError("the input gives the {answer} away")
-        return self
+            said = "the OPTIONS block belongs to the input, not to the target"
+            yield Wrong(("target",), "misplaced_slot", said, "write {options_} in the input, or nowhere")
+        if self.role == "inverted":
+            return
+        if ANSWER_SLOT not in slots(self.target):
+            said = "the target has no {answer}, so no answer can be asked for"
+            hint = "write {answer} where it stands; or set role: inverted if the template asks for something else"
+            yield Wrong(("target",), "missing_slot", said, hint)
+        if ANSWER_SLOT in slots(self.input):
+            said = "the input gives the {answer} away"
+            hint = "take it out; or set role: inverted if the template asks for something else"
+            yield Wrong(("input",), "misplaced_slot", said, hint)
 
 
 @lru_cache(PATTERNS_KEPT)
@@ -93,10 +107,9 @@ def _parts(pattern: str) -> tuple[tuple[bool, str], ...]:
             literal = ""
         elif match.group() in ("{", "}"):
             near = pattern[max(0, match.start() - 20) : match.end() + 20]
-            raise BadPattern(
-                f"stray {match.group()!r} at character {match.start()} near {near!r}",
-                hint="write {{ and }} for braces; a slot is {name}, nothing else",
-            )
+            hint = "write {{ and }} for braces; a slot is {name}: letters, digits and _, up to 64, no digit first"
+            hint += "; Jinja needs language: promptsource" if pattern.startswith("{%", match.start()) else ""
+            raise BadPattern(f"stray {match.group()!r} at character {match.start()} near {near!r}", hint=hint)
         else:
             literal += match.group()[0]
     parts.append((False, literal + pattern[end:]))

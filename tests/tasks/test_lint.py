@@ -207,20 +207,6 @@ SETS = [
         {"fields": {"review": "text", "again": "text"}} | swap("Is one glad of this? {again}\n\n{options_}"),
         {("same_column", None)},
     ),
-    Case(
-        "a choice without a label",
-        {
-            "answer": {
-                "column": "label",
-                "choices": ["negative", "positive", "mixed"],
-                "labels": {"negative": "negative", "positive": "positive"},
-            }
-        }
-        | {
-            "templates": [*CLEAN_TEN[:7], {"input": "Is one glad?\n\n{review}\n\n{options_}"}, *CLEAN_TEN[8:]]
-        },
-        {("unreachable_choice", None)},
-    ),
     Case("nine", {"templates": CLEAN_TEN[:9]}, {("few_templates", None)}),
     Case("one", {"templates": CLEAN_TEN[:1]}, {("few_templates", None)}),
     Case(

@@ -90,11 +90,11 @@ def test_a_cut_row_keeps_what_was_drawn() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fields": {"text": "text"}}, "fields: leave it out"),
-        ({"answer": {"column": "label"}}, "answer: leave it out"),
-        ({"templates": [ASKING, {"input": "{text}"}]}, "two languages"),
+        ({"fields": {"text": "text"}}, "/fields: templates of promptsource read columns"),
+        ({"answer": {"column": "label"}}, "/answer: templates of promptsource read"),
+        ({"templates": [ASKING, {"input": "{text}"}]}, "/templates/1/language: written in slots"),
         ({"templates": [TURNED]}, "inverted"),
-        ({"templates": [ASKING | {"jinja": "{{ text|pprint }} ||| x"}]}, "pprint"),
+        ({"templates": [ASKING | {"jinja": "{{ text|pprint }} ||| x"}]}, "/templates/0/jinja: .*pprint"),
         ({"templates": [ASKING | {"language": "mustache"}]}, "mustache"),
     ],
 )

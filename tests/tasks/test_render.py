@@ -105,7 +105,7 @@ def test_an_answer_is_found_wherever_a_dataset_keeps_it(
         ({"choices": ["a", "b"]}, {"text": None, "label": "a"}, "column 'text' holds NoneType, not text"),
         ({"choices": ["a", "b"]}, {"text": ["t"], "label": "a"}, "column 'text' holds list"),
         (
-            {"choices": ["a", "b"], "labels": {"0": "a"}},
+            {"choices": ["a"], "labels": {"0": "a"}},
             {"text": "t", "label": -1},
             "label '-1' is none of ['0']",
         ),

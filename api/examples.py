@@ -46,8 +46,17 @@ EXAMPLES: dict[str, Example] = {
     "get_template_set": Example(parameters={"name": "shop-mood@1"}),
     "list_template_set_versions": Example(parameters={"name": "shop-mood"}),
     "lint_template_set": Example(parameters={"name": "shop-mood"}, body={"split": "validation", "limit": 50}),
+    "diff_template_set": Example(parameters={"name": "shop-mood", "from": 1, "to": 2}),
     "render": Example(
-        body={"task": "shop-mood", "template": 0, "split": "validation", "indices": [0, 1]},
+        body={
+            "task": "shop-mood",
+            "template": 0,
+            "rows": [{"text": "Cold soup.", "label": "negative"}],
+            "exemplars": [{"text": "Warm soup.", "label": "positive"}],
+            "model": "movies",
+            "input_length": 128,
+            "target_length": 16,
+        },
     ),
     "upload_dataset": Example(
         201,
@@ -58,7 +67,9 @@ EXAMPLES: dict[str, Example] = {
     "list_datasets": Example(),
     "get_dataset": Example(parameters={"name": "reviews"}),
     "list_dataset_versions": Example(parameters={"name": "reviews"}),
-    "list_tasks": Example(parameters={"collection": "synthetic", "cluster": "coreference"}),
+    "list_tasks": Example(
+        parameters={"collection": "synthetic", "cluster": "coreference", "metric": "accuracy"}
+    ),
     "get_task": Example(parameters={"name": "shop_reviews"}),
     "list_clusters": Example(parameters={"collection": "synthetic", "limit": 2}),
     "create_job": Example(

@@ -194,10 +194,13 @@ def _without_folders(value: Any, request: Request) -> Any:
 
 
 def _single_fault(error: FlanError) -> list[Problem]:
-    if error.pointer is None:
+    place = {"pointer": error.pointer} if error.pointer is not None else {}
+    if isinstance(error, InvalidParameter) and "parameter" in error.values:
+        place = {"parameter": error.values["parameter"]}
+    if not place:
         return []
     hint = {"hint": error.hint} if error.hint else {}
-    return [{"pointer": error.pointer, "code": error.code, "message": error.message, **hint}]
+    return [{**place, "code": error.code, "message": error.message, **hint}]
 
 
 def _of_flan(request: Request, error: FlanError) -> Response:

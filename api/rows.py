@@ -15,13 +15,13 @@ class NoSuchRow(FlanError):
 
 def first(places: Places, task: Task, split: str | None, limit: int) -> list[dict[str, object]]:
     """The first `limit` rows of a split; none named = the task's first. Raises what opening rows raises."""
-    table = open_rows(task, split or _first_split(task), places)
+    table = open_rows(task, split_of(task, split), places)
     return [table[i] for i in range(min(limit, len(table)))]
 
 
 def at(places: Places, task: Task, split: str | None, indices: Sequence[int]) -> list[dict[str, object]]:
     """The rows of a split at `indices`. Raises NoSuchRow, and what opening rows raises."""
-    chosen = split or _first_split(task)
+    chosen = split_of(task, split)
     table = open_rows(task, chosen, places)
     for place, i in enumerate(indices):
         if i >= len(table):
@@ -30,8 +30,9 @@ def at(places: Places, task: Task, split: str | None, indices: Sequence[int]) ->
     return [table[i] for i in indices]
 
 
-def _first_split(task: Task) -> str:
-    split = next(iter(task.source.splits), None)
-    if split is None:
+def split_of(task: Task, split: str | None) -> str:
+    """`split`; none named = the task's first. Raises MissingSplit where there is none."""
+    chosen = split or next(iter(task.source.splits), None)
+    if chosen is None:
         raise MissingSplit(f"task {task.name} has no split", task=task.name)
-    return split
+    return chosen

@@ -1,14 +1,15 @@
 """Shapes that only an HTTP client sees. Requests are documents (strict); answers may grow."""
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
 from api.auth import Scope
 from api.catalog.tables import ApiKey, DatasetRow, TemplateSetRow
 from flan.card import ModelCard
-from flan.spec import Document, OptionsPolicy, Reference
+from flan.spec import Document
+from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Collection, Task
 from workers.ledger.models import card_of
 from workers.ledger.nodes import NodeStatus
@@ -162,6 +163,46 @@ class LintShape(BaseModel):
     """What was found, errors first."""
 
 
+class TemplateChangeShape(BaseModel):
+    """What became of one template between two versions."""
+
+    change: Literal["added", "removed", "changed", "moved"]
+    """moved: the same text under another number, which is how results and requests speak of it."""
+    before: int | None
+    """Its number in the older version; null = it was not there."""
+    after: int | None
+    """Its number in the newer version; null = it is gone."""
+    diff: str
+    """Its lines as a unified diff; empty where it only moved."""
+
+
+class FieldChangeShape(BaseModel):
+    """A place of the document that says something else."""
+
+    pointer: str
+    """JSON pointer into the document."""
+    before: Any
+    """What the older version says there; null also where it says nothing."""
+    after: Any
+    """What the newer version says there."""
+
+
+class TemplateSetDiffShape(BaseModel):
+    """What changed between two versions of a template set."""
+
+    object: Literal["template_set.diff"] = "template_set.diff"
+    name: str
+    """Of the template set."""
+    before: int
+    """The version that is compared."""
+    after: int
+    """The version it is compared with."""
+    templates: list[TemplateChangeShape]
+    """What became of its templates; those that are the same are left out."""
+    fields: list[FieldChangeShape]
+    """What else of the document changed."""
+
+
 class RowsWanted(Document):
     """Which rows: given here, or the first `limit` of a split."""
 
@@ -171,58 +212,6 @@ class RowsWanted(Document):
     """None = the first split of the task."""
     limit: int = Field(default=100, ge=1, le=500)
     """At most this many rows of the split."""
-
-
-class RenderRequest(Document):
-    """Show rows as a model would see them."""
-
-    task: Reference
-    """A task of a collection, or an uploaded template set."""
-    template: int | None = Field(default=None, ge=0, le=1_000)
-    """Which template; None = all."""
-    rows: list[Row] | None = Field(default=None, min_length=1, max_length=100)
-    """The rows themselves, as the dataset would have them; null = `indices` of a split."""
-    split: str | None = Field(default=None, max_length=64)
-    """null = the first split of the task."""
-    indices: tuple[Annotated[int, Field(ge=0, le=2**31)], ...] = Field(
-        default=(0,), min_length=1, max_length=100
-    )
-    """Rows of the split, where none are given."""
-    options: OptionsPolicy = "flan2021"
-    """How answer choices are shown."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    """Of layouts that are drawn: an evaluation with this seed shows the same."""
-
-
-class RenderedShape(BaseModel):
-    """A row through a template."""
-
-    row: int
-    """Which row: its place among those given, or its number in the split."""
-    template: int
-    """Which template, from 0."""
-    role: str
-    """answer, or inverted: it asks for what was the input."""
-    input: str
-    """What a model reads."""
-    target: str
-    """What it should answer."""
-    choices: list[str]
-    """The answers there are to choose from; none = the answer is free."""
-    answer: str
-    """The right answer."""
-    references: list[str]
-    """Every answer that counts as right."""
-
-
-class RenderingShape(BaseModel):
-    """The answer of POST /render."""
-
-    object: Literal["rendering"] = "rendering"
-    task: str
-    """Which task."""
-    data: list[RenderedShape]
-    """Every row through every template that was asked for."""
 
 
 class ColumnShape(BaseModel):
@@ -288,8 +277,34 @@ class TaskShape(BaseModel):
     """Which collection it belongs to."""
     cluster: str
     """Its cluster: what it is held out with."""
+    family: str
+    """The dataset it is a variant of: tasks of one family are held out together."""
+    has_choices: bool
+    """Whether it is answered by choosing an option."""
+    metrics: list[MetricName]
+    """What it is measured in; the first one is the headline."""
     document: Task
     """The task itself."""
+
+
+class AkinShape(BaseModel):
+    """A task whose rows were made from the same texts."""
+
+    task: str
+    """Its name."""
+    family: str
+    """The dataset it is a variant of."""
+    why: str
+    """What the two have in common."""
+
+
+class TaskSplitShape(BaseModel):
+    """A split of a task."""
+
+    source: str | None
+    """The split of the source, or the part of one, that it is made of; null = rows that are made here."""
+    num_rows: int | None
+    """Its rows, by the size that the source was published with; null = not known."""
 
 
 class ClusterShape(BaseModel):

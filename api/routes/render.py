@@ -1,6 +1,9 @@
 """Preview: rows as a model would see them."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy.orm import Session
@@ -9,21 +12,37 @@ from api import rows
 from api.auth import needs
 from api.bodies import Body
 from api.catalog import template_sets
-from api.deps import Here
+from api.deps import Here, Platform
 from api.openapi import takes
-from api.schemas import RenderedShape, RenderingShape, RenderRequest
+from api.render_shapes import RenderedShape, RenderingShape, RenderRequest
+from flan.card import ModelCard
+from flan.data.rows import open_rows
+from flan.data.token_view import Speller, read_speller
 from flan.errors import FlanError, NotFound
-from flan.tasks.options import layout_of
-from flan.tasks.render import instance, render
+from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
+from flan.evaluate.shots import Shots
+from flan.spec import FewShot
+from flan.tasks.formats import formatted
+from flan.tasks.render import Instance, instance
 from flan.tasks.task import Task
+from flan.tasks.template import RowError
+from workers.ledger import models
 
 router = APIRouter(tags=["Template sets"])
+_MAX_SHOWN = 1_000  # rows × templates of one request
+_TOKENIZERS_KEPT = 4
 
 
 class NoSuchTemplate(FlanError):
     """A template number that the task does not have."""
 
     code, blame = "template_unknown", "user"
+
+
+class TooMuchShown(FlanError):
+    """More renderings than one answer holds."""
+
+    code, blame = "too_much_shown", "user"
 
 
 @router.post(
@@ -34,25 +53,32 @@ class NoSuchTemplate(FlanError):
     openapi_extra=takes(RenderRequest),
 )
 def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequest))]) -> RenderingShape:
-    """Rows through templates, rendered by the renderer of training, evaluation and serving."""
+    """Rows as training, evaluation and serving put them: options, solved rows, tokens and what the loss counts.
+
+    A row that one template cannot ask about is an `error` there; the other templates are shown.
+    """
     with here.sessions.begin() as session:
-        task = _task(session, wanted.task)
-    last = len(task.templates) - 1
-    if wanted.template is not None and wanted.template > last:
-        raise NoSuchTemplate(
-            f"{task.name} has templates 0 to {last}, not {wanted.template}", pointer="/template"
+        task = formatted(_task(session, wanted.task), wanted.prompt_format)
+        model = _speller(session, here, wanted.model) if wanted.model else None
+    chosen = _templates(task, wanted.template)
+    numbers = range(len(wanted.rows)) if wanted.rows else wanted.indices
+    if len(numbers) * len(chosen) > _MAX_SHOWN:
+        raise TooMuchShown(
+            f"{len(numbers)} rows through {len(chosen)} templates are more than {_MAX_SHOWN:,} renderings",
+            hint="name one template, or fewer rows",
+            pointer="/template",
         )
-    chosen = range(last + 1) if wanted.template is None else [wanted.template]
-    sample = wanted.rows or rows.at(here.places, task, wanted.split, wanted.indices)
-    data = []
-    for number, row in enumerate(sample):
-        found = instance(task, row)
-        number_shown = number if wanted.rows else wanted.indices[number]
-        layout = layout_of(wanted.options, len(found.choices), wanted.seed, task.name, number_shown)
-        for i in chosen:
-            shown = render(found, task.templates[i], layout)
-            role = task.templates[i].role
-            data.append(RenderedShape(row=number_shown, template=i, role=role, **shown._asdict()))
+    split = None if wanted.rows else rows.split_of(task, wanted.split)
+    form = Form(wanted.options, wanted.seed, split, wanted.input_length, wanted.target_length)
+    shots = _shots(here, task, form, wanted)
+    data: list[RenderedShape] = []
+    for number, row in zip(numbers, _sample(here, task, wanted), strict=True):
+        shown = (
+            [Preview(template, error=row) for template in chosen]
+            if isinstance(row, RowError)
+            else previews(task, form, number, row, chosen, shots=shots, model=model)
+        )
+        data += [RenderedShape.of(task, number, each) for each in shown]
     return RenderingShape(task=task.name, data=data)
 
 
@@ -62,3 +88,56 @@ def _task(session: Session, reference: str) -> Task:
     except NotFound as error:
         error.pointer = "/task"
         raise
+
+
+def _templates(task: Task, template: int | None) -> Sequence[int]:
+    last = len(task.templates) - 1
+    if template is None:
+        return range(last + 1)
+    if template > last:
+        raise NoSuchTemplate(f"{task.name} has templates 0 to {last}, not {template}", pointer="/template")
+    return [template]
+
+
+def _sample(here: Platform, task: Task, wanted: RenderRequest) -> Sequence[Instance | RowError]:
+    """The rows that are asked about. A broken row of the request raises; one of a split is shown as broken."""
+    if wanted.rows:
+        return instances(task, wanted.rows, "/rows")
+    return [_read(task, row) for row in rows.at(here.places, task, wanted.split, wanted.indices)]
+
+
+def _read(task: Task, row: Mapping[str, Any]) -> Instance | RowError:
+    try:
+        return instance(task, row)
+    except RowError as error:
+        return error
+
+
+def _shots(here: Platform, task: Task, form: Form, wanted: RenderRequest) -> Shots | GivenShots | None:
+    if wanted.exemplars is not None:
+        few_shot = wanted.few_shot or FewShot(shots=len(wanted.exemplars))
+        return GivenShots(form, few_shot, task, instances(task, wanted.exemplars, "/exemplars"))
+    if wanted.few_shot is None:
+        return None
+    try:
+        return Shots(form, wanted.few_shot, task, open_rows(task, wanted.few_shot.split, here.places))
+    except FlanError as error:
+        if error.blame == "user":
+            error.pointer = "/few_shot/split"
+        raise
+
+
+def _speller(session: Session, here: Platform, reference: str) -> Speller:
+    try:
+        version = models.find(session, reference)
+        return _read_speller(here.store.path(version.digest), models.card_of(version).canonical())
+    except FlanError as error:
+        if error.blame == "user":
+            error.pointer = "/model"
+        raise
+
+
+@lru_cache(_TOKENIZERS_KEPT)
+def _read_speller(directory: Path, card: str) -> Speller:
+    # What is stored is never changed: a tokenizer that was read stays the model's.
+    return read_speller(directory, ModelCard.model_validate_json(card))

@@ -3,17 +3,30 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from api import findings, rows
 from api.auth import CallerHere, needs
 from api.bodies import Body, read_json_or_yaml
 from api.catalog import template_sets, versions
+from api.catalog.changes import field_changes, template_changes
 from api.catalog.tables import TemplateSetRow
 from api.deps import Here
 from api.idempotency import Answer, OnceHere
 from api.openapi import takes
 from api.pages import PageHere, listing, single
-from api.schemas import LintShape, List, RowsWanted, TemplateSetShape, UploadedTemplateSetShape
+from api.problems import InvalidParameter
+from api.schemas import (
+    FieldChangeShape,
+    LintShape,
+    List,
+    RowsWanted,
+    TemplateChangeShape,
+    TemplateSetDiffShape,
+    TemplateSetShape,
+    UploadedTemplateSetShape,
+)
+from flan.errors import NotFound
 from flan.tasks.task import Task
 
 router = APIRouter(prefix="/template-sets", tags=["Template sets"])
@@ -98,6 +111,43 @@ def list_template_set_versions(here: Here, page: PageHere, name: str) -> Respons
     return listing(found, page, TemplateSetShape.of)
 
 
+@router.get(
+    "/{name}/diff",
+    operation_id="diff_template_set",
+    response_model=TemplateSetDiffShape,
+    dependencies=[needs("jobs:read")],
+)
+def diff_template_set(
+    here: Here,
+    name: str,
+    before: Annotated[
+        int | None, Query(alias="from", ge=1, lt=2**31, description="A version; else the one before `to`.")
+    ] = None,
+    after: Annotated[
+        int | None, Query(alias="to", ge=1, lt=2**31, description="A version; else the one that is named.")
+    ] = None,
+) -> TemplateSetDiffShape:
+    """What changed between two versions: templates added, removed, changed or moved, and every other field."""
+    with here.sessions.begin() as session:
+        named = template_sets.find(session, name)
+        to = named.version if after is None else after
+        start = to - 1 if before is None else before
+        new = _version(session, named.name, "to", to)
+        old = _version(session, named.name, "from", start)
+    return TemplateSetDiffShape(
+        name=named.name,
+        before=start,
+        after=to,
+        templates=[
+            TemplateChangeShape.model_validate(each, from_attributes=True)
+            for each in template_changes(old, new)
+        ],
+        fields=[
+            FieldChangeShape.model_validate(each, from_attributes=True) for each in field_changes(old, new)
+        ],
+    )
+
+
 @router.post(
     "/{name}/lint",
     operation_id="lint_template_set",
@@ -121,3 +171,12 @@ def lint_template_set(
         is_clean=not any(finding.severity == "error" for finding in found),
         findings=found,
     )
+
+
+def _version(session: Session, name: str, parameter: str, version: int) -> Task:
+    """A version as it was stored. Raises InvalidParameter where there is none."""
+    try:
+        return Task.parse(template_sets.find(session, f"{name}@{version}").document)
+    except NotFound as error:
+        message = f"{name} has no version before @1" if version < 1 else error.message
+        raise InvalidParameter(message, hint=error.hint, parameter=parameter) from error

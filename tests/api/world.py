@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.auth import new_key
 from api.catalog import keys
 from api.examples import KEY_ID
+from flan.model.export import export
 from flan.rundir import Event
 from flan.spec import EvaluateSpec, JobSpec, ServeSpec, TuneSpec, parse
+from flan.store import Store
 from tests.serve.lively import TOKEN, lively_model, server_of
 from workers.ledger import checkpoints, jobs, journal, leases, models, nodes
 from workers.ledger.leases import Ending, Failure, Lease
@@ -43,6 +46,10 @@ SHOP_MOOD = {
     "extends": "shop_reviews",
     "templates": [{"input": "{review}\nGood or bad?\n{options_}"}],
 }
+SHOP_MOOD_CHANGED = {
+    **SHOP_MOOD,
+    "templates": [{"input": "{review}\nGood, or bad?\n{options_}"}, {"input": "Judge: {review}\n{options_}"}],
+}
 
 
 class World(NamedTuple):
@@ -66,6 +73,8 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
     """The world; its model answers while the context is open."""
     uploaded = client.post("/template-sets", json=SHOP_MOOD)
     assert uploaded.status_code == 201, uploaded.text
+    uploaded = client.post("/template-sets", json=SHOP_MOOD_CHANGED)
+    assert uploaded.status_code == 201, uploaded.text
     rows = '{"text": "A warm film.", "label": "good"}\n{"text": "Too long.", "label": "bad"}\n'
     uploaded = client.post("/datasets?name=reviews&split=train&format=jsonl", content=rows)
     assert uploaded.status_code == 201, uploaded.text
@@ -73,7 +82,7 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         nodes.report(session, NODE, cpu_slots=8, gpus=[])
         key = new_key()
         keys.add(session, key_id=KEY_ID, secret_sha256=key.secret_sha256, name="old", scopes=["generate"])
-    with serving(sessions, folder):
+    with serving(sessions, folder, digest=stored_model(client, folder)):
         tuned = _tuned(sessions, folder)
         evaluated = _evaluated(sessions, folder)
         failed = _failed(sessions, folder)
@@ -86,17 +95,27 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         yield World(queued, running, paused, failed, evaluated, tuned)
 
 
+def stored_model(client: TestClient, folder: Path) -> str:
+    """Digest of the model that answers, in the platform's store."""
+    assert isinstance(client.app, FastAPI)
+    export(*lively_model(context=512), folder / "movies")
+    store: Store = client.app.state.platform.store
+    return store.put_tree(folder / "movies")
+
+
 @contextmanager
-def serving(sessions: sessionmaker[Session], folder: Path, name: str = "movies") -> Iterator[httpx.Client]:
+def serving(
+    sessions: sessionmaker[Session], folder: Path, name: str = "movies", digest: str = DIGEST
+) -> Iterator[httpx.Client]:
     """A real model, answering as the deployment `name` of the registered model `movies`."""
     model = lively_model(context=512)
     with server_of(model) as (rank, _engine):
         with sessions.begin() as session:
             nodes.report(session, NODE, cpu_slots=8, gpus=[])
-            version = models.register(session, NewModel("movies", "tuned", DIGEST, model.card))
+            version = models.register(session, NewModel("movies", "tuned", digest, model.card))
             models.put_alias(session, "movies", "default", version.version)
         spec = parse(ServeSpec, {"kind": "serve", "name": name, "model": "movies"})
-        pinned = spec.model_dump(mode="json") | {"pins": {"tasks": {}, "model": DIGEST}}
+        pinned = spec.model_dump(mode="json") | {"pins": {"tasks": {}, "model": digest}}
         _submit(sessions, parse(ServeSpec, pinned))
         lease = claim(sessions, folder)
         (run_directory(folder, lease) / "token").write_text(TOKEN)

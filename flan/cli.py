@@ -12,13 +12,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import exchange, previews
+from flan import exchange, previews, renderings
 from flan.errors import NotFound
-from flan.spec import OptionsPolicy
+from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
 from flan.tasks.task import Task, parse_yaml
-from flan.tasks.template import RowError
-from flan.terminal import EXIT_STATUSES, INTERRUPTED, Commands, Output, count, show_answer, show_results
+from flan.terminal import (
+    EXIT_STATUSES,
+    INTERRUPTED,
+    Commands,
+    Output,
+    count,
+    show_answer,
+    show_json,
+    show_results,
+)
 
 app = typer.Typer(
     cls=Commands,
@@ -51,6 +59,17 @@ RowNumber = Annotated[int, typer.Option("--row", min=0, help="Which row of the s
 TemplateNumber = Annotated[
     int | None, typer.Option("--template", min=0, help="Which template; all when left out.")
 ]
+Split = Annotated[str | None, typer.Option(help="Whose rows; the first split when left out.")]
+OptionsShown = Annotated[OptionsPolicy, typer.Option("--options", help="How answer choices are shown.")]
+PromptForm = Annotated[
+    PromptFormat,
+    typer.Option("--format", help="Through the task's templates, behind its name, or the bare input."),
+]
+ShotsBefore = Annotated[
+    int | None,
+    typer.Option("--shots", min=1, max=64, help="Solved rows of the training split before the row."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
@@ -163,29 +182,26 @@ def render(
     task: TaskName,
     row: RowNumber = 0,
     template: TemplateNumber = None,
+    split: Split = None,
+    options: OptionsShown = "flan2021",
+    prompt_format: PromptForm = "instructions",
+    shots: ShotsBefore = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A model directory: what it reads and writes, token by token.")
+    ] = None,
+    seed: Seed = 0,
     data: Data = None,
     rows: RowsFile = None,
+    output: Output = "text",
 ) -> None:
     """Show a row as a model sees it."""
-    from flan.tasks.render import instance
-    from flan.tasks.render import render as render_row
-
     loaded = _load(task)
-    sample = previews.sample_of(loaded, data, rows, row + 1)
-    if row >= len(sample.rows):
-        raise NotFound(f"no row {row} among {sample.origin}", hint="rows count from 0")
-    if template is not None and template >= len(loaded.templates):
-        raise NotFound(f"{loaded.name} has templates 0 to {len(loaded.templates) - 1}, not {template}")
-    found = instance(loaded, sample.rows[row])
-    for i, each in enumerate(loaded.templates):
-        if template not in (None, i):
-            continue
-        try:
-            shown = render_row(found, each)
-        except RowError as error:
-            typer.echo(f"template {i}: {error.message}", err=True)
-        else:
-            previews.show_rendered(i, each.role, shown.input, shown.target)
+    asked = renderings.Asked(row, template, split, options, prompt_format, shots, seed)
+    shown = renderings.render_here(loaded, asked, data, rows, model)
+    if output == "json":
+        show_json({"object": "rendering", "task": loaded.name, "data": shown})
+    else:
+        renderings.show_renderings(shown)
 
 
 @app.command()
@@ -197,8 +213,8 @@ def export(
         PerRow,
         typer.Option(help="every: each row through each template; one: through one that the seed draws."),
     ] = "every",
-    options: Annotated[OptionsPolicy, typer.Option(help="How answer choices are shown.")] = "flan2021",
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    options: OptionsShown = "flan2021",
+    seed: Seed = 0,
     data: Data = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
 ) -> None:

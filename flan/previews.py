@@ -32,10 +32,14 @@ class Sample(NamedTuple):
     rows: list[Row]
     origin: str
     """Which rows they are, for people."""
+    split: str | None = None
+    """The split they are the first rows of; None = they are of none."""
 
 
-def sample_of(task: Task, data: Path | None, file: Path | None, limit: int) -> Sample:
-    """Up to `limit` rows for `task`: of a file, else of its first split, else the one that comes with it.
+def sample_of(
+    task: Task, data: Path | None, file: Path | None, limit: int, split: str | None = None
+) -> Sample:
+    """Up to `limit` rows for `task`: of a file, else of `split` or its first one, else the one that comes with it.
 
     Raises MissingRows where only a platform has them, and whatever reading rows raises.
     """
@@ -49,7 +53,7 @@ def sample_of(task: Task, data: Path | None, file: Path | None, limit: int) -> S
             f"{task.name} reads the uploaded dataset {task.source.name!r}, which is not on this machine",
             hint=f"give rows: --rows FILE; or ask the platform: flan templates lint {task.name}",
         )
-    split = next(iter(task.source.splits), None)
+    split = split or next(iter(task.source.splits), None)
     if split is None:
         raise MissingSplit(f"task {task.name} has no split", hint="name one under source.splits")
     try:
@@ -59,7 +63,7 @@ def sample_of(task: Task, data: Path | None, file: Path | None, limit: int) -> S
             raise
         return Sample([task.example], "its made-up row: no data is at hand")
     rows = [table[i] for i in range(min(limit, len(table)))]
-    return Sample(rows, f"{count(len(rows), 'row')} of {split}")
+    return Sample(rows, f"{count(len(rows), 'row')} of {split}", split)
 
 
 def row_format(file: Path) -> "RowFormat":
@@ -188,9 +192,3 @@ def _show_report(report: "CollectionReport", taxonomy: "Taxonomy", tasks: Mappin
         typer.echo(preset.description)
     typer.echo()
     list_findings([finding._asdict() for finding in report.findings])
-
-
-def show_rendered(template: int, role: str, prompt: str, target: str) -> None:
-    """One prompt and its target; what they are stands on standard error."""
-    typer.secho(f"template {template} {role}", bold=True, err=True)
-    typer.echo(f"{prompt}\n[target] {target}\n")

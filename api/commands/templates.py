@@ -1,19 +1,30 @@
 """`flan templates …`: template sets, and how the platform's tasks look to a model."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from api.commands.output import Server, client_of, when
-from flan.cli import Limit, RowNumber, RowsFile, TemplateNumber
+from flan.cli import (
+    Limit,
+    OptionsShown,
+    PromptForm,
+    RowNumber,
+    RowsFile,
+    Seed,
+    ShotsBefore,
+    Split,
+    TemplateNumber,
+)
 from flan.errors import NotFound
-from flan.previews import list_findings, read_rows_file, show_findings, show_rendered
+from flan.previews import list_findings, read_rows_file, show_findings
+from flan.renderings import show_renderings
 from flan.terminal import Output, count, show_facts, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Template sets on the platform.")
 SetName = Annotated[str, typer.Argument(help="A template set: name or name@3.")]
-Split = Annotated[str | None, typer.Option(help="Whose rows; the first split when left out.")]
 _MAX_LINT_ROWS = 500
 """The server looks at no more in one request."""
 
@@ -119,20 +130,59 @@ def render(
     row: RowNumber = 0,
     template: TemplateNumber = None,
     split: Split = None,
+    options: OptionsShown = "flan2021",
+    prompt_format: PromptForm = "instructions",
+    shots: ShotsBefore = None,
+    model: Annotated[
+        str | None, typer.Option(help="A registered model: what it reads and writes, token by token.")
+    ] = None,
+    seed: Seed = 0,
     rows: RowsFile = None,
     output: Output = "text",
     server: Server = None,
 ) -> None:
-    """Show a row as a model sees it, with the rows that the platform has."""
+    """Show a row as a model sees it, with the rows and models that the platform has."""
     client = client_of(context, server)
-    wanted: dict[str, Any] = {"task": name, "template": template}
+    wanted: dict[str, Any] = {"task": name, "template": template, "options": options, "seed": seed}
+    wanted |= {
+        "prompt_format": prompt_format,
+        "model": model,
+        "few_shot": {"shots": shots} if shots else None,
+    }
     wanted |= {"rows": [_row_of(rows, row)]} if rows else {"split": split, "indices": [row]}
     found = client.send("POST", "/render", json_body=wanted)
     if output == "json":
         show_json(found)
         return
-    for each in found["data"]:
-        show_rendered(each["template"], each["role"], each["input"], each["target"])
+    show_renderings(found["data"])
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    name: SetName,
+    before: Annotated[
+        int | None, typer.Option("--from", min=1, help="A version; else the one before.")
+    ] = None,
+    after: Annotated[int | None, typer.Option("--to", min=1, help="A version; else the newest.")] = None,
+    output: Output = "text",
+    server: Server = None,
+) -> None:
+    """What changed between two versions of a template set: its templates line by line, then other fields."""
+    path = f"/template-sets/{name}/diff"
+    found = client_of(context, server).send("GET", path, params={"from": before, "to": after})
+    if output == "json":
+        show_json(found)
+        return
+    changed = [each["change"] for each in found["templates"]]
+    counts = [f"{changed.count(kind)} {kind}" for kind in dict.fromkeys(changed)]
+    fields = [count(len(found["fields"]), "other field")] if found["fields"] else []
+    said = ", ".join([*counts, *fields]) or "nothing changed"
+    typer.echo(f"{found['name']}@{found['before']} → {found['name']}@{found['after']}: {said}")
+    for each in found["templates"]:
+        typer.echo(each["diff"] or f"template {each['before']} is now template {each['after']}")
+    for each in found["fields"]:
+        typer.echo(f"{each['pointer']}: {json.dumps(each['before'])} → {json.dumps(each['after'])}")
 
 
 def _row_of(file: Path, number: int) -> Any:

@@ -53,7 +53,7 @@ SHOP_MOOD_CHANGED = {
 
 
 class World(NamedTuple):
-    """Ids of jobs by what has become of them."""
+    """Ids of jobs by what has become of them, and the digest of the model that answers."""
 
     queued: str
     running: str
@@ -61,6 +61,7 @@ class World(NamedTuple):
     failed: str
     evaluated: str
     tuned: str
+    model: str
 
 
 def tune(name: str = "movies") -> TuneSpec:
@@ -82,7 +83,8 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         nodes.report(session, NODE, cpu_slots=8, gpus=[])
         key = new_key()
         keys.add(session, key_id=KEY_ID, secret_sha256=key.secret_sha256, name="old", scopes=["generate"])
-    with serving(sessions, folder, digest=stored_model(client, folder)):
+    model = stored_model(client, folder)
+    with serving(sessions, folder, digest=model):
         tuned = _tuned(sessions, folder)
         evaluated = _evaluated(sessions, folder)
         failed = _failed(sessions, folder)
@@ -92,7 +94,7 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         running = _submit(sessions, tune("busy"))
         claim(sessions, folder)
         queued = _submit(sessions, tune("waiting"))
-        yield World(queued, running, paused, failed, evaluated, tuned)
+        yield World(queued, running, paused, failed, evaluated, tuned, model)
 
 
 def stored_model(client: TestClient, folder: Path) -> str:

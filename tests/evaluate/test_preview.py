@@ -7,7 +7,7 @@ import pytest
 from flan.data.rows import Places, open_rows
 from flan.data.token_view import Speller
 from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
-from flan.evaluate.questions import ask
+from flan.evaluate.questions import ask, prompt_length
 from flan.evaluate.shots import Shots
 from flan.model.load import Architecture
 from flan.spec import EvaluateSpec, FewShot, parse
@@ -49,8 +49,9 @@ def ids_of(preview: Preview) -> list[int]:
         {"few_shot": {"shots": 4, "split": "validation"}, "options": "none"},
         {"prompt_format": "dataset_name", "few_shot": {"shots": 2}},
         {"input_length": 60},
+        {"input_length": 1024, "few_shot": {"shots": 16, "max_tokens": 2000}},
     ],
-    ids=["zero-shot", "three", "balanced", "pruned", "own split", "dataset name", "cut"],
+    ids=["zero-shot", "three", "balanced", "pruned", "own split", "dataset name", "cut", "context"],
 )
 @pytest.mark.parametrize("name", ["shop_reviews", "retold_news"])
 def test_a_preview_is_what_an_evaluation_asks(
@@ -77,6 +78,9 @@ def test_a_preview_is_what_an_evaluation_asks(
         assert ids_of(shown) == question.prompt_ids.tolist()
         assert len(shown.exemplars) == question.num_exemplars
         assert (shown.tokens.cut is not None) == question.was_cut
+        num_after = max(map(len, question.option_ids), default=spec.max_new_tokens)
+        length = prompt_length(spec.input_length, num_after, tiny_model(architecture).card)
+        assert shown.tokens.input_length == length
 
 
 def test_without_a_model_every_solved_row_is_shown() -> None:

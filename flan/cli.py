@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import exchange, previews, renderings
+from flan import downloads, exchange, previews, renderings
 from flan.errors import NotFound
 from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
@@ -35,8 +35,7 @@ app = typer.Typer(
     help="Instruction-tune language models in a folder, without a server.",
     epilog=EXIT_STATUSES,
 )
-data_app = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
-app.add_typer(data_app, name="data")
+app.add_typer(downloads.data_app, name="data")
 app.add_typer(exchange.import_app, name="import")
 
 SpecFile = Annotated[
@@ -220,14 +219,6 @@ def export(
 ) -> None:
     """Write rendered examples for other trainers, each with all that says where it came from."""
     exchange.export(_load(task), split, to, data, seed=seed, per_row=per_row, options=options, limit=limit)
-
-
-@data_app.command("pull")
-def data_pull(task: TaskName, to: Annotated[Path, typer.Option(help="Folder; becomes FLAN_DATA.")]) -> None:
-    """Fetch a task's dataset from the hub into a folder, where jobs find it."""
-    from flan.data.pull import pull
-
-    typer.echo(f"wrote {pull(_load(task), to)}")
 
 
 def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: list[str] | None) -> None:

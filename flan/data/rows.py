@@ -1,6 +1,6 @@
 """Rows of a task, by number: from the hub layout, from an uploaded artifact, or made by a pure function.
 
-    <data>/hub/<folder>/meta.json           columns, with the names of class labels
+    <data>/hub/<folder>/meta.json           columns, with the names of class labels; sha256 of files that were pulled
     <data>/hub/<folder>/<split>.jsonl.gz    one JSON object a line; or <split>.jsonl
 
 A split of a task is a split of the hub or a part of one, written as a slice: `train[:-200]`, `train[-200:]`.
@@ -140,23 +140,23 @@ def unreadable(origin: str, fault: Fault) -> UnreadableRow:
 
 def _hub_rows(task: str, source: HubSource, split: str, places: Places) -> Rows:
     part = source.part(split)
-    hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task}"
+    hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task} --to FOLDER"
     if places.data is None:
         raise MissingRows(f"no rows for {task}: no data folder is set", hint=hint, task=task)
     folder = places.data / "hub" / (source.folder or task)
     meta = json.loads((folder / "meta.json").read_text()) if (folder / "meta.json").is_file() else {}
-    path = _split_file(folder, part.split, meta)
+    path = split_file(folder, part.split, meta)
     if path is None:
         raise MissingRows(f"no rows for {task}: no {part.split}.jsonl.gz in {folder}", hint=hint, task=task)
     columns = meta.get("columns", {})
-    lines = _read_lines(path)
+    lines = _read_lines(path, meta.get("files", {}).get(path.name), task)
     decides = [canonical_json(_with_labels(columns)), *([str(part.which)] if part.which else [])]
     digest = hashlib.sha256("\n".join(decides).encode() + b"\n" + lines).hexdigest()
     origin = f"{path} ({source.splits[split]})" if part.which else str(path)
     return Rows(lines, origin, digest, columns, part.which)
 
 
-def _split_file(folder: Path, name: str, meta: Mapping[str, Any]) -> Path | None:
+def split_file(folder: Path, name: str, meta: Mapping[str, Any]) -> Path | None:
     """The file of the hub split `name`; mirrors may call theirs otherwise, and say so in meta.json."""
     names = [file for file, split in meta.get("hub_split_names", {}).items() if split == name]
     names = [file for file in names if not file.startswith(STAND_IN)] + [name]
@@ -166,8 +166,14 @@ def _split_file(folder: Path, name: str, meta: Mapping[str, Any]) -> Path | None
     return next((file for file in files if file.is_file()), None)
 
 
-def _read_lines(path: Path) -> bytes:
+def _read_lines(path: Path, recorded: Mapping[str, Any] | None, task: str) -> bytes:
+    """The lines of a file; where meta.json has its sha256, they are those that were written."""
     data = path.read_bytes()
+    if recorded is not None and hashlib.sha256(data).hexdigest() != recorded["sha256"]:
+        raise UnreadableRow(
+            f"{path} is not the file that was pulled: its sha256 differs from that in meta.json",
+            hint=f"fetch it again: flan data pull {task} --to {path.parents[2]}",
+        )
     if path.suffix != ".gz":
         return data
     try:

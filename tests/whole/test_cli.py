@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 
 from flan import rundir
 from flan.store import file_sha256
+from tests.kit.commands import running
 from tests.kit.killing import Outcome
 from tests.kit.ranks import PATIENCE_S, free_port, wait_until
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE
@@ -58,21 +58,9 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`flan …` while it runs in `folder`, with no platform in reach."""
     unset = ("FLAN_", "DATABASE_URL", "REDIS_URL")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flan", *arguments],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith(unset)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Python takes no notice of Ctrl-C where the tests were started in the background of a shell.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    with running("flan", *arguments, cwd=folder, env=environment) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def flan(folder: Path, *arguments: str, status: int = 0) -> tuple[str, str]:

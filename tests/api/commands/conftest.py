@@ -1,10 +1,9 @@
 """A platform that listens, with a key for it in the environment, and `flan` to speak to it."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from api.settings import Settings
 from tests.api.conftest import make_key, with_key
 from tests.api.live import listening
 from tests.api.world import World, settled
+from tests.kit.commands import running
 
 Flan = Callable[..., tuple[int, str, str]]
 Started = Callable[..., AbstractContextManager[subprocess.Popen[str]]]
@@ -53,21 +53,8 @@ def flan(platform: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def started(platform: str) -> Started:
     """Starts one command as a process, for what happens while it runs."""
 
-    @contextmanager
-    def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Python takes no notice of Ctrl-C where the tests were started in the background of a shell.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+    def start(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        return running("api.cli", *arguments)
 
     return start
 

@@ -10,7 +10,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flan.errors import FlanError, NotFound, did_you_mean
-from flan.local import find_task
 from flan.tasks.task import HubSource, Task, load_collection
 from flan.tasks.taxonomy import load_taxonomy
 from flan.terminal import FAILED, Output, count, errors, show_json, show_table
@@ -110,6 +109,8 @@ def _wanted(
     if preset is not None and preset not in taxonomy.presets:
         hint = did_you_mean(preset, taxonomy.presets) or f"there are {', '.join(taxonomy.presets)}"
         raise NotFound(f"there is no preset {preset!r}", hint=hint)
+    from flan.local import find_task
+
     wanted = {task.name: task for task in map(find_task, names)}
     for task in collection.values():
         is_of_preset = preset is not None and taxonomy.presets[preset].holds(task)

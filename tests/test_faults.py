@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from api.openai_face import ChatRequest, CompletionRequest
-from api.schemas import KeyRequest, RenderRequest, RowsWanted
+from api.render_shapes import RenderRequest
+from api.schemas import KeyRequest, RowsWanted
 from flan.errors import InvalidDocument, Problem
 from flan.faults import PATTERNS
 from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest

@@ -35,7 +35,10 @@ FILES = {
         "line 5, column 38, /answer/choices/1", "leave",
     ),
     "colon": (HEAD + "description: a: b\n", "line 7, column 15", "in quotes"),
-    "bomb": ("a: &a [" + "x, " * 1_000 + "]\nb: &b [" + "*a, " * 1_000 + "]\nc: [" + "*b, " * 9 + "]", "line 2", ""),
+    "bomb": (
+        "a: &a [" + "x, " * 1_000 + "]\nb: &b [" + "*a, " * 1_000 + "]\nc: [" + "*b, " * 9 + "]",
+        "line 2, column", "counted",
+    ),
     "brackets": ("[" * 300_000, "line 1, column 65: nested more than 64 deep", ""),
     "python": ("!!python/object:os.x {}", "line 1, column 1: the tag !!python/object:os.x", "leave it out"),
     "nothing": ("", "the document is empty", ""),

@@ -16,7 +16,7 @@ from api.deps import Here
 from api.problems import BadRequest, TooLarge, UnsupportedMedia
 from flan.errors import InvalidDocument
 from flan.spec import Document, parse
-from flan.tasks.task import parse_yaml
+from flan.tasks.yaml_text import parse_yaml
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000

@@ -16,7 +16,8 @@ from flan import downloads, exchange, previews, renderings
 from flan.errors import NotFound
 from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
-from flan.tasks.task import Task, parse_yaml
+from flan.tasks.task import Task
+from flan.tasks.yaml_text import parse_yaml, read_text_file
 from flan.terminal import (
     EXIT_STATUSES,
     INTERRUPTED,
@@ -236,9 +237,7 @@ def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: lis
 
 def read_document(file: Path, override: list[str]) -> dict[str, Any]:
     """A YAML or JSON mapping, `-` = from standard input, with `a.b=value` overrides applied; values are YAML."""
-    if str(file) != "-" and not file.is_file():
-        raise NotFound(f"no file {file}")
-    document = parse_yaml(text_of("-") if str(file) == "-" else file.read_text())
+    document = parse_yaml(text_of("-") if str(file) == "-" else read_text_file(file))
     if not isinstance(document, dict):
         raise typer.BadParameter(f"{file} holds no mapping", param_hint="--file")
     return read_assignments(override, document)

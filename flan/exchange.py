@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from flan.errors import InvalidDocument, NotFound
 from flan.spec import OptionsPolicy, canonical_json
 from flan.store import write_atomically
 from flan.tasks.importers.export import PerRow, export_examples, json_line
@@ -15,6 +14,7 @@ from flan.tasks.importers.natural_instructions import read_natural_instructions,
 from flan.tasks.importers.promptsource import promptsource_task, read_promptsource
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
+from flan.tasks.yaml_text import read_text_file
 from flan.terminal import count
 
 import_app = typer.Typer(no_args_is_help=True, help="Template sets of other projects.")
@@ -38,7 +38,7 @@ def import_promptsource(
     ] = None,
 ) -> None:
     """Make a task of a promptsource file. Its Jinja is walked by a bounded interpreter, never compiled."""
-    found = read_promptsource(_text(file))
+    found = read_promptsource(read_text_file(file))
     known = "_".join(filter(None, (found.dataset.rpartition("/")[2], found.subset)))
     splits = (
         dict(_pair(each) for each in split)
@@ -61,7 +61,7 @@ def import_natural_instructions(
 ) -> None:
     """Make a task of each file, and its rows beside it: upload these as the dataset of the same name."""
     for file in files:
-        imported = read_natural_instructions(_text(file), file.name)
+        imported = read_natural_instructions(read_text_file(file), file.name)
         path = _write_task(imported.task, to)
         rows = b"".join(canonical_json(row).encode() + b"\n" for row in imported.rows)
         write_atomically(path.with_suffix(".jsonl"), rows)
@@ -125,16 +125,6 @@ def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _write_text)
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise NotFound(f"no file {file}")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        problem = {"pointer": "", "code": "encoding", "message": f"byte {error.start}: not UTF-8"}
-        raise InvalidDocument(f"{file}: {problem['message']}", [problem]) from error
 
 
 def _pair(given: str) -> tuple[str, str]:

@@ -62,7 +62,7 @@ def test_a_task_of_super_ni_is_imported_with_its_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [(b"\xff\xfe", "byte 0: not UTF-8"), (b"dataset: [", "not YAML"), (b"{}", "no mapping with")],
+    [(b"\xff\xfe", "which is not UTF-8"), (b"dataset: [", "not YAML"), (b"{}", "no mapping with")],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
     """Nothing is written."""
@@ -138,3 +138,14 @@ def test_lint_says_what_a_tokenizer_loses(tmp_path: Path) -> None:
 def test_a_tokenizer_that_is_not_there_is_an_error() -> None:
     """It is not fetched from anywhere."""
     assert RUN.invoke(app, ["lint", "rte", "--tokenizer", "google/flan-t5-small"]).exit_code == 3
+
+
+def test_a_spec_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """No traceback, but the file and the byte."""
+    file = tmp_path / "spec.yaml"
+    file.write_bytes(b"name: \xff")
+
+    done = RUN.invoke(app, ["tune", "-f", str(file), "--out", str(tmp_path / "out")])
+
+    assert done.exit_code == 2
+    assert "spec.yaml: byte 6 is 0xff, which is not UTF-8" in done.stderr

@@ -16,9 +16,10 @@ from flan.tasks.lint import template_findings
 from flan.tasks.lint_findings import FLAN_LIMITS, Finding, Limits, RoundTrip
 from flan.tasks.lint_rows import row_faults
 from flan.tasks.lint_sets import MAX_SIMILARITY, RUN_WORDS, position, shared_runs, similarity
-from flan.tasks.task import Collection, SyntheticSource, Task, collection_folder, parse_yaml
+from flan.tasks.task import Collection, SyntheticSource, Task, collection_folder
 from flan.tasks.taxonomy import Taxonomy
 from flan.tasks.template import OPTIONS_SLOT, Template, slots
+from flan.tasks.yaml_text import parse_yaml
 
 EXCUSES_FILE = "excuses.yaml"
 RowsOf = Callable[[Task], Iterable[Mapping[str, Any]]]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from flan.errors import InvalidDocument, NotFound, Problem, did_you_mean, problem
+from flan.errors import InvalidDocument, Problem, did_you_mean
 from flan.faults import Wrong, refuse
 from flan.spec import Document, Name, Reference, Sha256, parse
 from flan.tasks.metric_names import MetricName, unmet_need
@@ -19,8 +19,7 @@ from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.promptsource import PromptsourceTemplate
 from flan.tasks.synthetic import GENERATORS, SPLITS
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, Template, slots
-from flan.tasks.yaml_text import parse_json, place_of
-from flan.tasks.yaml_text import parse_yaml as parse_yaml
+from flan.tasks.yaml_text import parse_json, parse_yaml, place_of, read_text_file
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 ColumnPath = Annotated[str, Field(min_length=1, max_length=256)]
@@ -365,14 +364,7 @@ class Task(Document):
 
 def load_task(path: Path) -> Task:
     """The task in a YAML or JSON file. Raises NotFound; InvalidDocument naming the file, and the lines in it."""
-    if not path.is_file():
-        raise NotFound(f"no file {path}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        said = f"byte {error.start} is {error.object[error.start]:#04x}, which is not UTF-8"
-        fault = problem("", "encoding", said, "save the file as UTF-8")
-        raise InvalidDocument(f"{path}: {said}", [fault]) from error
+    text = read_text_file(path)
     read = parse_json if path.suffix == ".json" else parse_yaml
     try:
         value = read(text)

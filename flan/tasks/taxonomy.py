@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from flan.card import Lineage
 from flan.errors import InvalidDocument, NotFound, Problem
 from flan.spec import Document, HoldOut, Name, Reference, parse
-from flan.tasks.task import Collection, Task, collection_folder, parse_yaml
+from flan.tasks.task import Collection, Task, collection_folder
+from flan.tasks.yaml_text import parse_yaml
 
 TAXONOMY_FILE = "taxonomy.yaml"
 CLUSTER_PREFIX = "cluster:"

@@ -8,11 +8,12 @@ from anyone: it is read event by event, never deeper than MAX_DEPTH (libyaml's o
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from flan.errors import InvalidDocument, problem
+from flan.errors import InvalidDocument, NotFound, problem
 
 MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
@@ -54,6 +55,18 @@ class _Anchored(NamedTuple):
     num_chars: int
     depth: int
     """Levels of it, itself among them."""
+
+
+def read_text_file(path: Path) -> str:
+    """The text of a file in UTF-8, a byte order mark left out. Raises NotFound; InvalidDocument with the place."""
+    if not path.is_file():
+        raise NotFound(f"no file {path}")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        said = f"byte {error.start} is {error.object[error.start]:#04x}, which is not UTF-8"
+        fault = problem("", "encoding", said, "save the file as UTF-8")
+        raise InvalidDocument(f"{path}: {said}", [fault]) from error
 
 
 def parse_yaml(text: str) -> Any:

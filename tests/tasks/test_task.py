@@ -7,7 +7,8 @@ import pytest
 
 from flan.errors import InvalidDocument, NotFound
 from flan.spec import parse
-from flan.tasks.task import Task, load_collection, load_task, parse_yaml
+from flan.tasks.task import Task, load_collection, load_task
+from flan.tasks.yaml_text import parse_yaml
 from tests.tasks.samples import review_task
 
 

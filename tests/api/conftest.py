@@ -18,9 +18,13 @@ AsCaller = Callable[..., TestClient]
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
-    """A platform in the test's folder; without Redis, so that jobs stay queued."""
+    """A platform in the test's folder; without Redis, so that jobs stay queued, and with no datasets at hand."""
     return Settings(
-        home=tmp_path / "home", database_url=database_url, allowed_hosts=("testserver",), stream_poll_s=0.05
+        home=tmp_path / "home",
+        data=tmp_path / "data",
+        database_url=database_url,
+        allowed_hosts=("testserver",),
+        stream_poll_s=0.05,
     )
 
 

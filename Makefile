@@ -41,7 +41,7 @@ up: $(INSTALLED)
 	$(BIN)/flan up
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-full: check
 	$(BIN)/python -m pytest

@@ -21,6 +21,9 @@ from workers.ledger.session import engine_of, open_ledger
 settings.register_profile("flan", deadline=None)
 settings.load_profile("flan")
 
+# Tests run side by side, one process for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _redis_databases = count()
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -39,27 +42,23 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "netns": (_has_netns, "run as root, or allow user namespaces"),
     "browser": (lambda: shutil.which("chromium") is not None, "make browser"),
 }
-_skipped: dict[str, int] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stop where a thing is missing that `FLAN_TESTS_NEED` (marks, comma separated) says must be here."""
+    for mark in filter(None, os.environ.get("FLAN_TESTS_NEED", "").split(",")):
+        is_here, command = NEEDS[mark]
+        if not is_here():
+            raise pytest.UsageError(f"no test that needs {mark!r} may be skipped here: {command}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a thing that is not here, unless `FLAN_TESTS_NEED` (marks, comma separated) forbids it."""
+    """Skip what needs a thing that is not here; the reason says how to run it."""
     for mark, (is_here, command) in NEEDS.items():
-        marked = [item for item in items if item.get_closest_marker(mark)]
-        if marked and not is_here():
-            if mark in os.environ.get("FLAN_TESTS_NEED", "").split(","):
-                raise pytest.UsageError(
-                    f"{len(marked)} tests need {mark!r}, which must not be skipped here: {command}"
-                )
-            _skipped[mark] = len(marked)
-            for item in marked:
-                item.add_marker(pytest.mark.skip(reason=f"{mark}: {command}"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was skipped, and how to run it."""
-    for mark, number in _skipped.items():
-        terminalreporter.write_line(f"{number} tests skipped for want of {mark!r}: {NEEDS[mark][1]}")
+        if not is_here():
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(pytest.mark.skip(reason=f"{mark}: {command}"))
 
 
 @pytest.fixture(scope="session")

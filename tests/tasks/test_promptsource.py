@@ -19,6 +19,7 @@ from flan.tasks.promptsource import (
     render_promptsource,
 )
 
+HANGS_S = 20  # of processor time: what is bounded takes less than 1 s, what is not takes minutes or for ever
 FILE = """
 dataset: reviews
 subset: short
@@ -245,12 +246,12 @@ BAD_FILES = {
 @pytest.mark.parametrize("text", BAD_FILES.values(), ids=BAD_FILES)
 def test_a_file_that_is_none_is_refused_in_time(text: str) -> None:
     """Whatever is sent, it is an error of the document, at once; nothing is executed."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidDocument) as refused:
         read_promptsource(text)
 
     assert refused.value.problems[0]["message"]
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < HANGS_S
 
 
 BAD_TEMPLATES = {

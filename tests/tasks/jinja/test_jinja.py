@@ -12,7 +12,7 @@ from flan.tasks.jinja.program import MAX_SOURCE_CHARS, MAX_TOKENS, read_jinja
 from flan.tasks.jinja.run import CannotRender, TemplateRefused, TemplateTooCostly
 from tests.tasks.importers import reference
 
-MOST_SECONDS = 0.5
+HANGS_S = 20  # of processor time: what is bounded takes less than 1 s, what is not takes minutes or for ever
 LONG = "word " * 30_000
 ROW: dict[str, Any] = {
     "text": "  a Fine-Tuned day, (really) 12.5  ",
@@ -250,32 +250,32 @@ def test_what_is_imported_does_what_jinja_does(source: str) -> None:
 @pytest.mark.parametrize("source", REFUSED.values(), ids=REFUSED)
 def test_what_is_not_imported_is_refused_when_it_is_read(source: str) -> None:
     """A template outside the list never gets to see a row, and is refused at once."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(TemplateRefused) as refused:
         read_jinja(source)
 
     assert refused.value.message
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < HANGS_S
 
 
 @pytest.mark.parametrize("source", STOPPED.values(), ids=STOPPED)
 def test_a_costly_template_is_stopped_in_time(source: str) -> None:
     """Neither loops nor long texts, numbers or lists take more than their share."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(TemplateTooCostly, match="line 1"):
         read_jinja(source).render(ROW | {"long": LONG}, lambda n: 0)
 
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < HANGS_S
 
 
 @pytest.mark.parametrize("source", UNRENDERABLE.values(), ids=UNRENDERABLE)
 def test_what_has_no_text_is_an_error_of_the_row(source: str) -> None:
     """What would print an address, call for an object or fail in Jinja names its line instead."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(CannotRender, match="line 1"):
         read_jinja(source).render(ROW, lambda n: 0)
 
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < HANGS_S
 
 
 def test_a_refusal_names_the_construct_and_its_line() -> None:
@@ -289,10 +289,10 @@ def test_a_refusal_names_the_construct_and_its_line() -> None:
 def test_the_longest_source_is_read_in_time() -> None:
     """Reading costs no more than its length allows."""
     source = "{{ a }}" * (MAX_TOKENS // 6) + "a" * MAX_SOURCE_CHARS
-    started = time.perf_counter()
+    started = time.process_time()
     read_jinja(source[:MAX_SOURCE_CHARS])
 
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < HANGS_S
 
 
 def test_a_row_is_never_changed() -> None:
@@ -303,9 +303,7 @@ def test_a_row_is_never_changed() -> None:
     assert row == {"words": ["a"], "part": {"k": 1}}
 
 
-@pytest.mark.parametrize(
-    "value", [b"bytes", {1: "a"}, {"a": {2}}, object(), type, float, ["a", lambda: 0]], ids=repr
-)
+@pytest.mark.parametrize("value", [b"bytes", {1: "a"}, {"a": {2}}, object(), type, float, ["a", lambda: 0]])
 def test_only_json_is_rendered(value: Any) -> None:
     """An object that is not plain JSON never reaches a template."""
     with pytest.raises(CannotRender, match="not JSON"):

@@ -41,7 +41,7 @@ up: $(INSTALLED)
 	$(BIN)/flan up
 
 test: check
-	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-full: check
 	$(BIN)/python -m pytest

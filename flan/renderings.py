@@ -37,8 +37,8 @@ def render_here(
     Raises NotFound where row, template or model is not there, and what reading rows raises.
     """
     from flan.data.rows import Places, open_rows
+    from flan.data.shots import Shots
     from flan.evaluate.preview import Form, previews
-    from flan.evaluate.shots import Shots
     from flan.tasks.formats import formatted
     from flan.tasks.render import instance
 

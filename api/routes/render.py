@@ -17,10 +17,10 @@ from api.openapi import takes
 from api.render_shapes import RenderedShape, RenderingShape, RenderRequest
 from flan.card import ModelCard
 from flan.data.rows import open_rows
+from flan.data.shots import Shots
 from flan.data.token_view import Speller, read_speller
 from flan.errors import FlanError, NotFound
 from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
-from flan.evaluate.shots import Shots
 from flan.spec import FewShot
 from flan.tasks.formats import formatted
 from flan.tasks.render import Instance, instance

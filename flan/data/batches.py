@@ -11,14 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from flan.card import Contract
-from flan.data.mixture import mixer_of, usable_templates
+from flan.data.examples import Examples
 from flan.data.packing import Lengths, OpenPacks, Pack, PackedBatch, pack_batch, pack_lengths, select, size
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import InputTooLong, TargetTooLong, Tokens, fit
+from flan.data.tokens import InputTooLong, TargetTooLong, Tokens
 from flan.errors import FlanError
 from flan.spec import Document, TuneSpec
-from flan.tasks.options import layout_of
-from flan.tasks.render import instance
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 
@@ -146,10 +144,8 @@ class _Steps:
         tokenizer: "PreTrainedTokenizerFast",
         contract: Contract,
     ) -> None:
-        self._spec, self._tasks, self._rows = spec, tasks, rows
+        self._spec, self._examples = spec, Examples(spec, tasks, rows)
         self._tokenizer, self._contract = tokenizer, contract
-        self._mixer = mixer_of(spec, tasks, {name: len(rows[name]) for name in tasks})
-        self._templates = {name: usable_templates(task, spec.mixture) for name, task in tasks.items()}
         self._lengths = pack_lengths(contract, spec.packed_length, spec.input_length, spec.target_length)
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in tasks}
         self._next_draw = self._dropped_in_a_row = 0
@@ -181,7 +177,7 @@ class _Steps:
     def _advance(self) -> Pack | None:
         """Draw once; the pack that went out, if one did."""
         number, self._next_draw = self._next_draw, self._next_draw + 1
-        counts = self._counts[self._mixer.draw(number).task]
+        counts = self._counts[self._examples.draw(number).task]
         counts["drawn"] += 1
         try:
             was_cut, tokens = self._example(number)
@@ -197,20 +193,7 @@ class _Steps:
         return self._open.add(number, size(self._contract, tokens))
 
     def _example(self, number: int) -> tuple[bool, Tokens]:
-        draw = self._mixer.draw(number)
-        task = self._tasks[draw.task]
-        row = instance(task, self._rows[draw.task][draw.row])
-        policy, seed = self._spec.mixture.options, self._spec.seed
-        fitted = fit(
-            task,
-            row,
-            task.templates[self._templates[draw.task][draw.template]],
-            self._tokenizer,
-            self._contract,
-            self._spec.input_length,
-            target_length=self._spec.target_length,
-            layout=layout_of(policy, len(row.choices), seed, draw.task, draw.row, number),
-        )
+        fitted = self._examples.fitted(number, self._tokenizer, self._contract)
         return fitted.was_cut, fitted.tokens
 
     def _reopened(self, draws: tuple[int, ...]) -> Pack:

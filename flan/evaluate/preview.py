@@ -8,11 +8,11 @@ as it would be. Without one there are no lengths: nothing is cut, and every solv
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from flan.data.shots import Asking, Prompt, Shots, Solved, solved_row
 from flan.data.token_view import TokenPart, token_parts
 from flan.data.tokens import ContextExceeded, Fitted, Reader, Tokens, TooLong, encode_target, fit
 from flan.errors import FlanError
 from flan.evaluate.questions import prompt_length
-from flan.evaluate.shots import Asking, Prompt, Shots, Solved, solved_row
 from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.exemplars import with_exemplars
 from flan.tasks.options import Layout, layout_of

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from flan.card import ModelCard
 from flan.data.mixture import sample
 from flan.data.rows import Rows, UnreadableRow
+from flan.data.shots import Prompt, Shots, Solved
 from flan.data.tokens import ContextExceeded, Ids, InputTooLong, Reader, encode_target, fit
 from flan.errors import FlanError
-from flan.evaluate.shots import Prompt, Shots, Solved
 from flan.spec import EvaluateSpec
 from flan.tasks.options import layout_of
 from flan.tasks.render import Instance, instance, render, target_of

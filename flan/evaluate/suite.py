@@ -17,10 +17,10 @@ from typing import Any, Literal
 from flan import rundir
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
+from flan.data.shots import Shots
 from flan.evaluate.answering import Answered, answer
 from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
 from flan.evaluate.results import Results, TaskResult
-from flan.evaluate.shots import Shots
 from flan.evaluate.summary import Measured, summarise
 from flan.model.load import Model, load_model
 from flan.rundir import EventWriter

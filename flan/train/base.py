@@ -12,14 +12,12 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from flan.card import Lineage
-from flan.data.mixture import mixer_of, usable_templates
+from flan.data.examples import Examples
 from flan.data.rows import Rows, UnreadableRow
 from flan.model.load import Model, contract_of, load_model, make_card
 from flan.model.presets import from_preset, train_tokenizer
 from flan.spec import TuneSpec
 from flan.store import Store
-from flan.tasks.options import layout_of
-from flan.tasks.render import instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 
@@ -73,15 +71,10 @@ def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int
 
 
 def _texts(spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Iterator[str]:
-    mixer = mixer_of(spec, tasks, {name: len(rows[name]) for name in tasks})
+    examples = Examples(spec, tasks, rows)
     for number in range(TOKENIZER_DRAWS):
-        name, row, choice = mixer.draw(number)
-        task = tasks[name]
-        template = task.templates[usable_templates(task, spec.mixture)[choice]]
         try:
-            found = instance(task, rows[name][row])
-            layout = layout_of(spec.mixture.options, len(found.choices), spec.seed, name, row, number)
-            rendered = render(found, template, layout)
+            rendered = examples.rendered(number)
         except (RowError, UnreadableRow):
             continue  # the stream counts it when it is drawn there
         yield rendered.input

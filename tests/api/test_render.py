@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from flan.data.rows import Places, open_rows
+from flan.data.shots import Shots
 from flan.evaluate.questions import ask
-from flan.evaluate.shots import Shots
 from flan.model.export import export
 from flan.model.load import Architecture
 from flan.spec import EvaluateSpec, parse

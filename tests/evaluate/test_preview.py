@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from flan.data.rows import Places, open_rows
+from flan.data.shots import Shots
 from flan.data.token_view import Speller
 from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
 from flan.evaluate.questions import ask, prompt_length
-from flan.evaluate.shots import Shots
 from flan.model.load import Architecture
 from flan.spec import EvaluateSpec, FewShot, parse
 from flan.tasks.formats import formatted

@@ -1,4 +1,4 @@
-"""Solved rows for the questions of an evaluation: chosen for each row, fitted to each prompt."""
+"""Solved rows for questions: chosen for each row, fitted to each prompt; for evaluation and for training."""
 
 from collections import defaultdict
 from collections.abc import Sequence

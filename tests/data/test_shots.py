@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from flan.data.rows import Places, Rows, open_rows
+from flan.data.shots import Shots
 from flan.data.tokens import encode_prompt
 from flan.evaluate.questions import Question, ask
-from flan.evaluate.shots import Shots
 from flan.spec import EvaluateSpec, FewShot, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task, load_collection

@@ -189,6 +189,9 @@ class TuneSpec(JobSpec):
     """How the weights are moved."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of the computation; weights and optimizer state are fp32 throughout."""
+    gradient_checkpointing: bool = False
+    """Whether layers are computed again for the gradient instead of kept: less memory, a third more time, the
+    same gradient."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed shards over ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights."""
     checkpoint_every: int = Field(default=1_000, ge=1)
@@ -199,6 +202,8 @@ class TuneSpec(JobSpec):
     """Steps between two entries of the metrics."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides which examples come in which order, and a preset's first weights."""
+    vocabulary_size: int | None = Field(default=None, ge=512, le=262_144)
+    """Most entries of the tokenizer that is trained for a preset; None = the preset's own number."""
 
     @property
     def packed_length(self) -> int:
@@ -216,6 +221,11 @@ class TuneSpec(JobSpec):
             raise ValueError(
                 f"pack_length {self.pack_length} is less than input_length {self.input_length} + "
                 f"target_length {self.target_length}: an example must fit into a pack"
+            )
+        if self.vocabulary_size is not None and not self.base.startswith("preset:"):
+            raise ValueError(
+                f"vocabulary_size {self.vocabulary_size} is for presets, whose tokenizer is trained here; "
+                f"{self.base} brings its own: leave vocabulary_size out"
             )
         if self.optimizer.name == "adafactor" and self.zero_stage > 0:
             raise ValueError(

@@ -54,6 +54,13 @@ def test_unknown_field_is_refused_with_the_likely_one(
     assert hint in problem["hint"]
 
 
+def test_only_a_presets_tokenizer_has_a_size_to_choose() -> None:
+    """Any other base brings its own."""
+    assert TuneSpec.parse(TUNE | {"vocabulary_size": 8_192}).vocabulary_size == 8_192
+    with pytest.raises(InvalidDocument, match="brings its own"):
+        TuneSpec.parse(TUNE | {"base": "other", "vocabulary_size": 8_192})
+
+
 @pytest.mark.parametrize(
     "change",
     [

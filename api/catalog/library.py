@@ -82,7 +82,7 @@ class CatalogLibrary:
             hint = f"the server's operator can fetch it from the hub: hf download {reference}"
         else:
             some = f"registered are: {', '.join(known[:_SHOWN])}" if known else "no model is registered yet"
-            hint = f"{some}; a tune job can start from {' or '.join(PRESETS)}"
+            hint = f"{some}; a tune job can start from {next(iter(PRESETS))} and its like"
         return NotFound(f"there is no model {reference!r} here", hint=hint)
 
     def _allowed(self, reference: str) -> Path:

@@ -1,14 +1,48 @@
 """Where a job's model comes from: a preset, a directory or the hub's local cache → an artifact of the store."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from flan.card import CARD_FILE, ModelCard, read_card
 from flan.errors import FlanError, NotFound
 from flan.store import Store
 
 PRESET_PREFIX = "preset:"
-PRESETS = ("preset:nano", "preset:nano-t5")
-"""The names flan/model/presets.py builds networks for: known here, where torch is not."""
+
+
+class Preset(NamedTuple):
+    """The shape of a network from scratch; flan/model/presets.py builds it."""
+
+    architecture: Literal["decoder", "encoder_decoder"]
+    """decoder: a Llama. encoder_decoder: a T5 with `layers` on each side."""
+    hidden: int
+    layers: int
+    heads: int
+    vocabulary: int
+    """Entries of the tokenizer that is trained for it, where the spec does not say."""
+
+
+PRESETS: Mapping[str, Preset] = {
+    f"{PRESET_PREFIX}{name}": preset
+    for name, preset in {
+        "nano": Preset("decoder", hidden=192, layers=4, heads=6, vocabulary=4_096),
+        "micro": Preset("decoder", hidden=320, layers=6, heads=5, vocabulary=8_192),
+        "mini": Preset("decoder", hidden=512, layers=6, heads=8, vocabulary=16_384),
+        "small": Preset("decoder", hidden=640, layers=8, heads=10, vocabulary=32_768),
+        "base": Preset("decoder", hidden=768, layers=15, heads=12, vocabulary=32_768),
+        "medium": Preset("decoder", hidden=1_024, layers=16, heads=16, vocabulary=32_768),
+        "large": Preset("decoder", hidden=1_152, layers=23, heads=18, vocabulary=32_768),
+        "nano-t5": Preset("encoder_decoder", hidden=192, layers=3, heads=6, vocabulary=4_096),
+        "micro-t5": Preset("encoder_decoder", hidden=320, layers=3, heads=5, vocabulary=8_192),
+        "mini-t5": Preset("encoder_decoder", hidden=512, layers=3, heads=8, vocabulary=16_384),
+        "small-t5": Preset("encoder_decoder", hidden=640, layers=4, heads=10, vocabulary=32_768),
+        "base-t5": Preset("encoder_decoder", hidden=768, layers=7, heads=12, vocabulary=32_768),
+        "medium-t5": Preset("encoder_decoder", hidden=1_024, layers=7, heads=16, vocabulary=32_768),
+        "large-t5": Preset("encoder_decoder", hidden=1_024, layers=12, heads=16, vocabulary=32_768),
+    }.items()
+}
+"""Name → shape, smallest first: a ladder for the ablation over sizes (Wei et al. 2022, 4.2)."""
 # Weights as safetensors, configuration and tokenizer: nothing that could run code comes along.
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 

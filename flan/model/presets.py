@@ -1,10 +1,11 @@
-"""Models from scratch: small networks whose weights are a pure function of (preset, tokenizer, seed).
+"""Models from scratch: networks whose weights are a pure function of (preset, tokenizer, seed).
 
 `preset:nano` is a Llama, `preset:nano-t5` a T5: large enough to learn classification from a few hundred
-thousand tokens, small enough for two cores. Their tokenizer is trained here too, on training rows only.
+thousand tokens, small enough for two cores. Up to `large` each is about twice the one before
+(flan/data/bases.py). Their tokenizer is trained here too, on training rows or a corpus only.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,15 +18,15 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from flan.data.bases import PRESETS
 from flan.errors import NotFound
 
 PAD, END = "<pad>", "</s>"
 """Ids 0 and 1: T5 starts its decoder with padding; a decoder starts with the text itself."""
-PRESET_VOCABULARY = 4_096
 PRESET_CONTEXT = 4_096
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = PRESET_VOCABULARY) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE of at most `vocab_size` entries, fitted to `texts`: equal texts, equal tokenizer.
 
     Every string can be written and read back unchanged: all 256 bytes are in it. A special token spelled
@@ -57,25 +58,16 @@ def from_preset(preset: str, tokenizer: PreTrainedTokenizerFast, seed: int) -> P
     """
     if preset not in PRESETS:
         raise NotFound(f"no preset {preset!r}", hint=f"there are {', '.join(PRESETS)}")
+    shape = PRESETS[preset]
+    sizes = {"hidden": shape.hidden, "layers": shape.layers, "heads": shape.heads}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = PRESETS[preset](tokenizer)
+        network: PreTrainedModel
+        if shape.architecture == "decoder":
+            network = LlamaForCausalLM(llama_config(tokenizer, context=PRESET_CONTEXT, **sizes))
+        else:
+            network = T5ForConditionalGeneration(t5_config(tokenizer, **sizes))
     return network.eval()
-
-
-def _nano(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    return LlamaForCausalLM(llama_config(tokenizer, hidden=192, layers=4, heads=6, context=PRESET_CONTEXT))
-
-
-def _nano_t5(tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    return T5ForConditionalGeneration(t5_config(tokenizer, hidden=192, layers=3, heads=6))
-
-
-PRESETS: Mapping[str, Callable[[PreTrainedTokenizerFast], PreTrainedModel]] = {
-    "preset:nano": _nano,
-    "preset:nano-t5": _nano_t5,
-}
-"""Name → network. nano: 2.6M parameters, nano-t5: 3.9M, both with the full vocabulary of 4,096."""
 
 
 def llama_config(

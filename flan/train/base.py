@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from flan.card import Lineage
+from flan.data.bases import PRESETS
 from flan.data.examples import Examples
 from flan.data.rows import Rows, UnreadableRow
-from flan.model.load import Model, contract_of, load_model, make_card
+from flan.model.load import Model, UnsupportedModel, contract_of, load_model, make_card
 from flan.model.presets import from_preset, train_tokenizer
 from flan.spec import TuneSpec
 from flan.store import Store
@@ -41,11 +42,27 @@ def load_base(spec: TuneSpec, store: Store, tokenizer: Path | None) -> Model:
     return Model(network, loaded, make_card(f"{spec.name[:59]}-base", network, contract, nothing_seen))
 
 
+def recompute_layers(network: PreTrainedModel) -> None:
+    """From here on `network`, in training, keeps of each layer its input alone and computes the rest again.
+
+    The same losses and gradients, dropout included, for less memory and one more forward pass.
+    Raises UnsupportedModel.
+    """
+    if not network.supports_gradient_checkpointing:
+        raise UnsupportedModel(
+            f"{type(network).__name__} cannot compute its layers again",
+            hint="leave gradient_checkpointing out",
+            pointer="/gradient_checkpointing",
+        )
+    # Reentrant checkpoints have no gradient where a layer's input needs none: behind frozen embeddings.
+    network.activation_checkpointing_enable({"use_reentrant": False})
+
+
 def fit_tokenizer(
     spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]
 ) -> PreTrainedTokenizerFast:
     """The tokenizer of a preset: a pure function of spec and rows."""
-    return train_tokenizer(_texts(spec, tasks, rows))
+    return train_tokenizer(_texts(spec, tasks, rows), spec.vocabulary_size or PRESETS[spec.base].vocabulary)
 
 
 def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int) -> Lineage:

@@ -27,7 +27,7 @@ from flan.stopping import WishReader
 from flan.store import Store
 from flan.tasks.task import Task
 from flan.train import checkpoint, preflight, resume
-from flan.train.base import fit_tokenizer, load_base, tuned_lineage
+from flan.train.base import fit_tokenizer, load_base, recompute_layers, tuned_lineage
 from flan.train.checkpoint import CheckpointState
 from flan.train.loop import Ending, Progress, drops, train
 from flan.train.objective import Objective
@@ -190,6 +190,8 @@ def _make_engine(run: Run, base: Model, start: Start) -> Any:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    if run.spec.gradient_checkpointing:
+        recompute_layers(base.network)
     engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
     engine.train()
     if start.checkpoint is not None:

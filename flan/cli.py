@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import downloads, exchange, previews, renderings
+from flan import downloads, exchange, leaks, previews, renderings
 from flan.errors import NotFound
 from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
@@ -36,6 +36,7 @@ app = typer.Typer(
     help="Instruction-tune language models in a folder, without a server.",
     epilog=EXIT_STATUSES,
 )
+downloads.data_app.command("leakage")(leaks.data_leakage)
 app.add_typer(downloads.data_app, name="data")
 app.add_typer(exchange.import_app, name="import")
 

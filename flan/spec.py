@@ -116,6 +116,30 @@ class Optimizer(Document):
     """Adafactor only: updates relative to the size of the weights, as T5X does."""
 
 
+class Leakage(Document):
+    """Training rows are compared with held-out rows before step 1: raw, field by field, whatever the template."""
+
+    policy: Literal["drop", "allow", "fail"] = "allow"
+    """What to do about training rows that share a passage with a held-out row: leave them out, train on them and
+    put it on record, or refuse to train. It is on record in any case."""
+    against: tuple[Reference, ...] = Field(default=(), max_length=4096)
+    """Held-out tasks, by selectors; none: those that the mixture holds out by cluster or name."""
+    splits: tuple[Name, ...] = Field(default=("validation", "test"), min_length=1, max_length=16)
+    """Which of their rows are compared: those splits that a task has."""
+    words: int = Field(default=13, ge=2, le=1_000)
+    """Words in a row that make a shared passage."""
+    short_words: int = Field(default=8, ge=2, le=1_000)
+    """The same in a held-out text that has fewer than `words`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.short_words > self.words:
+            raise ValueError(
+                f"short_words {self.short_words} is more than words {self.words}: it is for shorter texts"
+            )
+        return self
+
+
 class TaskPin(Document):
     """A task fixed to bytes: its document, and the digest of the rows of each split that is used."""
 

@@ -2,17 +2,18 @@
 
 Every rank makes the same stream and takes its share of each step, so no rank waits for data from another
 and the order of examples does not know how many ranks there are. Where the stream stands is a small
-document: the number of the next draw and which draws wait in open packs; they are rendered anew on resume.
+document: the number of the next draw and which draws wait for a pack; they are encoded anew on resume.
 """
 
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from flan.card import Contract
-from flan.data.examples import Examples
-from flan.data.packing import Lengths, OpenPacks, Pack, PackedBatch, pack_batch, pack_lengths, select, size
+from flan.data.encoding import Encoder, LocalEncoder
+from flan.data.packing import Pack, PackedBatch, Window, pack_batch, pack_lengths, select, size
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.tokens import InputTooLong, TargetTooLong, Tokens
 from flan.errors import FlanError
@@ -55,10 +56,10 @@ class StreamState(Document):
     """Where a stream stands after a step. Opened from it, a stream goes on with the same bits."""
 
     next_draw: int = 0
-    open_packs: tuple[tuple[int, ...], ...] = ()
-    """Draws that wait, by pack, oldest pack first."""
+    waiting: tuple[int, ...] = ()
+    """Draws that wait for a place in a pack, oldest first."""
     counts: dict[str, TaskCounts] = {}
-    """By task, since the start of the stream; draws that wait are counted."""
+    """By task, of those drawn so far, since the start of the stream; draws that wait are counted."""
 
 
 class StepBatch(NamedTuple):
@@ -89,16 +90,15 @@ class Stream:
         start: StreamState | None = None,
     ) -> None:
         self._state = start or StreamState()
-        self._steps = _Steps(spec, tasks, rows, tokenizer, contract)
+        encoder = LocalEncoder(spec, tasks, rows, tokenizer, contract)
+        self._steps = Steps(spec, contract, encoder, self._state)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream")
         self._ready: deque[Future[tuple[StepBatch, StreamState]]] = deque()
-        self._opened = self._thread.submit(self._steps.open, self._state)
 
     def next_step(self) -> StepBatch:
         """The next step. Raises what made the draws unusable when none can be used any more."""
-        self._opened.result()
         while len(self._ready) < STEPS_AHEAD:
-            self._ready.append(self._thread.submit(self._steps.make))
+            self._ready.append(self._thread.submit(lambda: (self._steps.make(), self._steps.state())))
         step, self._state = self._ready.popleft().result()
         return step
 
@@ -133,76 +133,62 @@ def share(step: StepBatch, rank: int, ranks: int, micro_batch: int) -> list[Pack
     return [select(step.packs, mine[i : i + micro_batch]) for i in range(0, per_rank, micro_batch)]
 
 
-class _Steps:
-    """Makes steps one after the other, in one thread."""
+class Steps:
+    """The steps of a tune spec from `state` on, one after the other, from the draws that `encoder` encodes."""
 
-    def __init__(
-        self,
-        spec: TuneSpec,
-        tasks: Mapping[str, Task],
-        rows: Mapping[str, Rows],
-        tokenizer: "PreTrainedTokenizerFast",
-        contract: Contract,
-    ) -> None:
-        self._spec, self._examples = spec, Examples(spec, tasks, rows)
-        self._tokenizer, self._contract = tokenizer, contract
+    def __init__(self, spec: TuneSpec, contract: Contract, encoder: Encoder, state: StreamState) -> None:
+        self._spec, self._contract = spec, contract
         self._lengths = pack_lengths(contract, spec.packed_length, spec.input_length, spec.target_length)
-        self._counts: dict[str, Counter[str]] = {name: Counter() for name in tasks}
-        self._next_draw = self._dropped_in_a_row = 0
-        self._waiting: dict[int, Tokens] = {}
-        self._open = OpenPacks(self._lengths)
+        self._counts = {name: Counter(counts.model_dump()) for name, counts in state.counts.items()}
+        self._next_draw, self._dropped_in_a_row = state.next_draw, 0
+        self._window, self._tokens = Window(self._lengths), dict[int, Tokens]()
+        for draw, encoded in zip(state.waiting, encoder.encode(state.waiting), strict=True):
+            assert not isinstance(encoded.tokens, FlanError), "what waits was usable before"
+            self._wait(draw, encoded.tokens)
+        self._encoded = chain.from_iterable(encoder.blocks(state.next_draw))
 
-    def open(self, state: StreamState) -> None:
-        """Stand where `state` says."""
-        self._next_draw = state.next_draw
-        self._counts |= {name: Counter(counts.model_dump()) for name, counts in state.counts.items()}
-        self._waiting = {draw: self._example(draw)[1] for pack in state.open_packs for draw in pack}
-        self._open = OpenPacks(self._lengths, [self._reopened(pack) for pack in state.open_packs])
-
-    def make(self) -> tuple[StepBatch, StreamState]:
-        """The next step, and where the stream stands after it."""
-        packs: list[Pack] = []
-        while len(packs) < self._spec.packs_per_step:
-            pack = self._advance()
-            packs += [pack] if pack is not None else []
-        examples = [[self._waiting.pop(draw) for draw in pack.examples] for pack in packs]
-        step = StepBatch(
+    def make(self) -> StepBatch:
+        """The next step."""
+        packs = [self._pack() for _ in range(self._spec.packs_per_step)]
+        examples = [[self._tokens.pop(draw) for draw in pack.examples] for pack in packs]
+        return StepBatch(
             packs=pack_batch(examples, self._lengths, self._contract),
             target_tokens=sum(len(tokens.target_ids) for pack in examples for tokens in pack),
             num_tokens=sum(sum(pack.used) for pack in packs),
             draws=tuple(pack.examples for pack in packs),
         )
-        return step, self._state()
 
-    def _advance(self) -> Pack | None:
-        """Draw once; the pack that went out, if one did."""
-        number, self._next_draw = self._next_draw, self._next_draw + 1
-        counts = self._counts[self._examples.draw(number).task]
-        counts["drawn"] += 1
-        try:
-            was_cut, tokens = self._example(number)
-        except tuple(_DROPS) as error:
-            counts[next(reason for kind, reason in _DROPS.items() if isinstance(error, kind))] += 1
-            self._dropped_in_a_row += 1
-            if self._dropped_in_a_row >= MAX_DROPPED_IN_A_ROW:
-                raise
-            return None
-        self._dropped_in_a_row = 0
-        counts.update(cut=was_cut, input_tokens=len(tokens.input_ids), target_tokens=len(tokens.target_ids))
-        self._waiting[number] = tokens
-        return self._open.add(number, size(self._contract, tokens))
-
-    def _example(self, number: int) -> tuple[bool, Tokens]:
-        fitted = self._examples.fitted(number, self._tokenizer, self._contract)
-        return fitted.was_cut, fitted.tokens
-
-    def _reopened(self, draws: tuple[int, ...]) -> Pack:
-        sizes = [size(self._contract, self._waiting[draw]) for draw in draws]
-        return Pack(draws, Lengths(sum(each.input for each in sizes), sum(each.target for each in sizes)))
-
-    def _state(self) -> StreamState:
+    def state(self) -> StreamState:
+        """Where the stream stands after the steps so far."""
         return StreamState(
             next_draw=self._next_draw,
-            open_packs=tuple(pack.examples for pack in self._open.packs),
-            counts={name: TaskCounts(**counts) for name, counts in self._counts.items()},
+            waiting=tuple(self._window.waiting),
+            counts={name: TaskCounts(**counts) for name, counts in sorted(self._counts.items())},
         )
+
+    def _pack(self) -> Pack:
+        while not self._window.is_full:
+            self._advance()
+        return self._window.take()
+
+    def _advance(self) -> None:
+        """One draw more. Raises what it cannot be used for when none before it could be either."""
+        number, (task, tokens, was_cut) = self._next_draw, next(self._encoded)
+        self._next_draw += 1
+        counts = self._counts.setdefault(task, Counter())
+        counts["drawn"] += 1
+        if isinstance(tokens, FlanError):
+            counts[next(reason for kind, reason in _DROPS.items() if isinstance(tokens, kind))] += 1
+            self._dropped_in_a_row += 1
+            if self._dropped_in_a_row >= MAX_DROPPED_IN_A_ROW:
+                raise tokens
+            return
+        self._dropped_in_a_row = 0
+        counts["cut"] += was_cut
+        counts["input_tokens"] += len(tokens.input_ids)
+        counts["target_tokens"] += len(tokens.target_ids)
+        self._wait(number, tokens)
+
+    def _wait(self, draw: int, tokens: Tokens) -> None:
+        self._tokens[draw] = tokens
+        self._window.add(draw, size(self._contract, tokens))

@@ -4,20 +4,22 @@ The one way from a place of the stream to what is trained on: the stream itself,
 the preview of a mixture all take it. What draw i is depends on the spec, its seed and i alone.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import hashlib
+from collections.abc import Mapping, Sequence
 
 from flan.card import Contract
 from flan.data.mixture import Draw, mixer_of, usable_templates
-from flan.data.rows import Rows
-from flan.data.tokens import Fitted, fit
-from flan.spec import TuneSpec
-from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, Rendered, instance, render
-from flan.tasks.task import AnyTemplate, Task
+from flan.data.rows import Rows, UnreadableRow
+from flan.data.tokens import AnyTokenizer, Fitted, Question, fit_all
+from flan.errors import FlanError
+from flan.spec import TuneSpec, canonical_json
+from flan.tasks.options import layout_of
+from flan.tasks.render import Rendered, instance, render
+from flan.tasks.task import Task
+from flan.tasks.template import RowError
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+DIGESTED_DRAWS = 10_000
+"""How many draws the digest of a stream is of."""
 
 
 class Examples:
@@ -37,30 +39,37 @@ class Examples:
 
     def rendered(self, number: int) -> Rendered:
         """Draw `number` as text, at its full length. Raises RowError, UnreadableRow."""
-        _, row, template, layout = self._parts(number)
+        _, row, template, layout = self._question(number)
         return render(row, template, layout)
 
-    def fitted(self, number: int, tokenizer: "PreTrainedTokenizerFast", contract: Contract) -> Fitted:
-        """Draw `number` as ids, within the spec's lengths.
+    def fitted(
+        self, numbers: Sequence[int], tokenizer: AnyTokenizer, contract: Contract
+    ) -> list[Fitted | FlanError]:
+        """Draws as ids, within the spec's lengths, or why one cannot be used. Many at a time are quicker than one.
 
-        Raises InputTooLong, TargetTooLong, RowError, UnreadableRow: such a draw cannot be used.
+        Why: InputTooLong, TargetTooLong, RowError, UnreadableRow.
         """
-        task, row, template, layout = self._parts(number)
-        return fit(
-            task,
-            row,
-            template,
-            tokenizer,
-            contract,
-            self._spec.input_length,
-            target_length=self._spec.target_length,
-            layout=layout,
-        )
+        questions = [self._question_or_fault(number) for number in numbers]
+        sound = [each for each in questions if isinstance(each, Question)]
+        input_length, target_length = self._spec.input_length, self._spec.target_length
+        found = iter(fit_all(sound, tokenizer, contract, input_length, target_length=target_length))
+        return [next(found) if isinstance(each, Question) else each for each in questions]
 
-    def _parts(self, number: int) -> tuple[Task, Instance, AnyTemplate, Layout | None]:
+    def digest(self) -> str:
+        """sha256 over the first DIGESTED_DRAWS draws: streams that differ in it are different streams."""
+        draws = [list(self._mixer.draw(number)) for number in range(DIGESTED_DRAWS)]
+        return hashlib.sha256(canonical_json(draws).encode()).hexdigest()
+
+    def _question_or_fault(self, number: int) -> Question | FlanError:
+        try:
+            return self._question(number)
+        except (RowError, UnreadableRow) as fault:
+            return fault
+
+    def _question(self, number: int) -> Question:
         draw = self._mixer.draw(number)
         task = self._tasks[draw.task]
         row = instance(task, self._rows[draw.task][draw.row])
         key = (self._spec.seed, draw.task, draw.row, number)
         layout = layout_of(self._spec.mixture.options, len(row.choices), *key)
-        return task, row, task.templates[self._templates[draw.task][draw.template]], layout
+        return Question(task, row, task.templates[self._templates[draw.task][draw.template]], layout)

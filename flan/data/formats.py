@@ -42,7 +42,7 @@ def decode_row(text: bytes, line: int) -> Row | Fault:
     if len(text) > MAX_ROW_BYTES:
         return _too_large(line)
     try:
-        row = json.loads(text.decode(), parse_constant=_refuse_constant)
+        row = _DECODER.decode(text.decode())
     except UnicodeDecodeError as error:
         return _not_utf8(line, text, error)
     except json.JSONDecodeError as error:
@@ -159,3 +159,6 @@ def _not_utf8(line: int, text: bytes, error: UnicodeDecodeError) -> Fault:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -19,6 +19,7 @@ from flan.spec import canonical_json
 from flan.tasks.options import FLAN_2021, Layout
 from flan.tasks.render import Instance, Rendered, longest_field, render
 from flan.tasks.task import AnyTemplate, Task
+from flan.tasks.template import RowError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -39,6 +40,15 @@ class Reader(Protocol):
     @property
     def card(self) -> ModelCard:
         """Its render contract, and how much it reads."""
+
+
+class Question(NamedTuple):
+    """A row that is to be asked through a template, its options laid out as `layout` says."""
+
+    task: Task
+    instance: Instance
+    template: AnyTemplate
+    layout: Layout | None = FLAN_2021
 
 
 class Tokens(NamedTuple):
@@ -151,13 +161,12 @@ def encode(tokenizer: AnyTokenizer, contract: Contract, rendered: Rendered) -> T
 
 def encode_prompt(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model reads before its first word of answer (encoder-decoder: what the encoder reads)."""
-    prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
-    return np.array([*prefix, *_text_ids(tokenizer, text), *contract.separator_ids], np.int32)
+    return _prompt_ids(contract, _text_ids(tokenizer, text))
 
 
 def encode_target(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model is to write for `text`: a target, or an option to be scored."""
-    return np.array([*_text_ids(tokenizer, text), *contract.end_ids], np.int32)
+    return _target_ids(contract, _text_ids(tokenizer, text))
 
 
 def texts_of(tokenizer: AnyTokenizer, text: str) -> tuple[str, ...]:
@@ -195,17 +204,70 @@ def fit(
     Question, options and target stay whole: the target is that of the uncut row, even where it shows the
     field that was cut. Raises InputTooLong, TargetTooLong where `target_length` is given, and what render raises.
     """
-    rendered = render(instance, template, layout)
-    target_ids = encode_target(tokenizer, contract, rendered.target)
-    if target_length is not None and len(target_ids) > target_length:
+    question = Question(task, instance, template, layout)
+    (fitted,) = fit_all([question], tokenizer, contract, input_length, target_length=target_length)
+    if isinstance(fitted, FlanError):
+        raise fitted
+    return fitted
+
+
+def fit_all(
+    questions: Sequence[Question],
+    tokenizer: AnyTokenizer,
+    contract: Contract,
+    input_length: int,
+    *,
+    target_length: int | None = None,
+) -> list[Fitted | FlanError]:
+    """`fit` of each question, or what it raises; the texts go through the tokenizer together."""
+    found: list[Fitted | FlanError] = []
+    rendered = [_rendered(question) for question in questions]
+    texts = [text for each in rendered if isinstance(each, Rendered) for text in each[:2]]
+    encoded = iter(_bare(tokenizer).encode_batch_fast(texts, add_special_tokens=False))
+    for question, each in zip(questions, rendered, strict=True):
+        if isinstance(each, FlanError):
+            found.append(each)
+            continue
+        whole = Tokens(_prompt_ids(contract, next(encoded).ids), _target_ids(contract, next(encoded).ids))
+        try:
+            _check_target(question.task, whole, target_length)
+            is_short = len(whole.input_ids) <= input_length
+            found.append(
+                Fitted(each, whole, None)
+                if is_short
+                else _cut(question, each, whole, tokenizer, contract, input_length)
+            )
+        except TooLong as error:
+            found.append(error)
+    return found
+
+
+def _rendered(question: Question) -> Rendered | RowError:
+    try:
+        return render(question.instance, question.template, question.layout)
+    except RowError as error:
+        return error
+
+
+def _check_target(task: Task, tokens: Tokens, target_length: int | None) -> None:
+    if target_length is not None and len(tokens.target_ids) > target_length:
         raise TargetTooLong(
-            f"a target of {task.name} has {len(target_ids)} tokens, target_length is {target_length}",
+            f"a target of {task.name} has {len(tokens.target_ids)} tokens, target_length is {target_length}",
             hint="raise target_length: a target is never cut",
-            task=task.name, length=len(target_ids), limit=target_length,
+            task=task.name, length=len(tokens.target_ids), limit=target_length,
         )  # fmt: skip
-    input_ids = encode_prompt(tokenizer, contract, rendered.input)
-    if len(input_ids) <= input_length:
-        return Fitted(rendered, Tokens(input_ids, target_ids), None)
+
+
+def _cut(
+    question: Question,
+    rendered: Rendered,
+    whole: Tokens,
+    tokenizer: AnyTokenizer,
+    contract: Contract,
+    input_length: int,
+) -> Fitted:
+    """The example with as much of its long field as fits. Raises InputTooLong."""
+    task, instance, template, layout = question
     field = longest_field(task, instance, template)
 
     def cut_to(num_chars: int) -> tuple[Rendered, Ids]:
@@ -214,7 +276,7 @@ def fit(
         cut = render(instance._replace(fields=shorter), template, layout)
         return rendered._replace(input=cut.input), encode_prompt(tokenizer, contract, cut.input)
 
-    best = cut_to(0) if field is not None else (rendered, input_ids)
+    best = cut_to(0) if field is not None else (rendered, whole.input_ids)
     if field is None or len(best[1]) > input_length:
         raise InputTooLong(
             f"a prompt of {task.name} has {len(best[1])} tokens without its long field, "
@@ -222,7 +284,7 @@ def fit(
             hint="raise input_length, or shorten the template",
             task=task.name, length=len(best[1]), limit=input_length,
         )  # fmt: skip
-    fits, fails, num_failing = 0, len(instance.fields[field]), len(input_ids)
+    fits, fails, num_failing = 0, len(instance.fields[field]), len(whole.input_ids)
     # Interpolation finds the place in three or four steps where halving takes a dozen.
     while fails - fits > 1 and len(best[1]) < input_length:
         share = (input_length - len(best[1])) / (num_failing - len(best[1]))
@@ -232,13 +294,22 @@ def fit(
             fits, best = num_chars, candidate
         else:
             fails, num_failing = num_chars, len(candidate[1])
-    return Fitted(best[0], Tokens(best[1], target_ids), Cut(field, fits))
+    return Fitted(best[0], Tokens(best[1], whole.target_ids), Cut(field, fits))
 
 
 def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
     bos = tokenizer.bos_token_id
     is_added = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
     return (bos,) if is_added else ()
+
+
+def _prompt_ids(contract: Contract, ids: list[int]) -> Ids:
+    prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
+    return np.array([*prefix, *ids, *contract.separator_ids], np.int32)
+
+
+def _target_ids(contract: Contract, ids: list[int]) -> Ids:
+    return np.array([*ids, *contract.end_ids], np.int32)
 
 
 def _text_ids(tokenizer: AnyTokenizer, text: str) -> list[int]:

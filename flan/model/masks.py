@@ -21,13 +21,11 @@ Batch = Mapping[str, Tensor]
 
 
 def to_tensors(batch: NamedTuple, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The arrays of `batch` on `device`, by field name. Fields that are no array are left out."""
-    fields = batch._asdict()
-    return {
-        name: torch.from_numpy(array).to(device)
-        for name, array in fields.items()
-        if isinstance(array, np.ndarray)
-    }
+    """The arrays of `batch` on `device`, by field name, integers as long. Fields that are no array are left out."""
+    arrays = {name: value for name, value in batch._asdict().items() if isinstance(value, np.ndarray)}
+    # Widened there: half as much crosses the bus.
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return {name: each if each.is_floating_point() else each.long() for name, each in tensors.items()}
 
 
 def block_causal_mask(segments_BL: Tensor) -> Tensor:

@@ -14,12 +14,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from flan.data.packing import Longs, PackedBatch, PackedDecoder
+from flan.data.packing import Ints, PackedBatch, PackedDecoder
 
+Longs = npt.NDArray[np.int64]
 PROBE_SIZE = {"cpu": 2_048, "cuda": 8_192}
 """Rows and columns of the matrices that are multiplied to measure a device."""
 PROBE_S = 0.5
@@ -103,7 +105,7 @@ def flops_per_token(costs: Costs, packs: PackedBatch) -> float:
     return training_flops(costs, packs) / num_tokens if num_tokens else 0.0
 
 
-def _segment_lengths(segments_BL: Longs) -> Longs:
+def _segment_lengths(segments_BL: Ints) -> Longs:
     """Tokens of every segment, pack by pack, in order of their numbers."""
     longest = int(segments_BL.max(initial=0)) + 1
     keys = segments_BL + np.arange(len(segments_BL))[:, None] * longest

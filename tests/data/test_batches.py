@@ -96,7 +96,7 @@ def test_every_draw_is_trained_on_once_or_dropped_and_counted() -> None:
     with open_stream() as stream:
         trained = [number for _ in range(20) for pack in stream.next_step().draws for number in pack]
         state = stream.state()
-    waiting = [number for pack in state.open_packs for number in pack]
+    waiting = [*state.waiting]
     num_dropped = sum(counts.target_too_long for counts in state.counts.values())
 
     assert len(set(trained + waiting)) == len(trained + waiting)

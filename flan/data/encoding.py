@@ -1,0 +1,64 @@
+"""Draws → token ids, a block of them at a time: the costly part of the stream, and the one that can be shared out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple, Protocol
+
+from flan.card import Contract
+from flan.data.examples import Examples
+from flan.data.rows import Rows
+from flan.data.tokens import AnyTokenizer, Tokens
+from flan.errors import FlanError
+from flan.spec import TuneSpec
+from flan.tasks.task import Task
+
+BLOCK = 64
+"""Draws that are encoded together. At FLAN's lengths that is some 10 ms of work."""
+
+
+class Encoded(NamedTuple):
+    """What became of a draw."""
+
+    task: str
+    tokens: Tokens | FlanError
+    """Its ids, or why it cannot be used: InputTooLong, TargetTooLong, RowError, UnreadableRow."""
+    was_cut: bool
+
+
+class Encoder(Protocol):
+    """Whoever encodes draws. Equal draws give equal ids, whoever does it and in whatever order."""
+
+    def encode(self, draws: Sequence[int]) -> list[Encoded]:
+        """What becomes of some draws, in their order."""
+
+    def blocks(self, start: int) -> Iterator[list[Encoded]]:
+        """What becomes of the draws from `start` on, in order, BLOCK at a time, without end."""
+
+
+class LocalEncoder:
+    """Encodes in this process. `rows` holds the training rows of each of `tasks`."""
+
+    def __init__(
+        self,
+        spec: TuneSpec,
+        tasks: Mapping[str, Task],
+        rows: Mapping[str, Rows],
+        tokenizer: AnyTokenizer,
+        contract: Contract,
+    ) -> None:
+        self._examples = Examples(spec, tasks, rows)
+        self._tokenizer, self._contract = tokenizer, contract
+
+    def encode(self, draws: Sequence[int]) -> list[Encoded]:
+        """What becomes of some draws, in their order."""
+        found = self._examples.fitted(draws, self._tokenizer, self._contract)
+        return [
+            Encoded(self._examples.draw(number).task, each, False)
+            if isinstance(each, FlanError)
+            else Encoded(self._examples.draw(number).task, each.tokens, each.was_cut)
+            for number, each in zip(draws, found, strict=True)
+        ]
+
+    def blocks(self, start: int) -> Iterator[list[Encoded]]:
+        """What becomes of the draws from `start` on, in order, BLOCK at a time, without end."""
+        return (self.encode(range(first, first + BLOCK)) for first in count(start, BLOCK))

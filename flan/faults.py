@@ -83,15 +83,16 @@ def refuse(title: str, found: Iterable[Wrong]) -> None:
     for each in found:
         first.setdefault(each.place, each)
     details = [
-        InitErrorDetails(
-            type=PydanticCustomError(each.code, each.message, {_HINT: each.hint}),
-            loc=each.place,
-            input=None,
-        )
+        InitErrorDetails(type=fault(each.code, each.message, each.hint), loc=each.place, input=None)
         for each in first.values()
     ]
     if details:
         raise ValidationError.from_exception_data(title, details)
+
+
+def fault(code: str, message: str, hint: str | None = None) -> PydanticCustomError:
+    """What a validator of one field raises, with the way out."""
+    return PydanticCustomError(code, message, {_HINT: hint})
 
 
 def translate(faults: Sequence[Any], schema: Schema) -> list[Problem]:

@@ -10,10 +10,18 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from flan.errors import InvalidDocument, problem
-from flan.faults import translate
+from flan.faults import Wrong, fault, refuse, translate
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """A name a person chose. Never used as a path."""
@@ -97,23 +105,85 @@ class Mixture(Document):
     """What to do about a task whose rows are not on this machine."""
 
 
+def _no_fp16(value: Any) -> Any:
+    if value in ("fp16", "float16", "half"):
+        raise fault(
+            "no_fp16",
+            f"{value} is not offered: its numbers end at 65,504, which T5's activations exceed, and its small "
+            "gradients vanish unless the loss is scaled",
+            "use 'bf16', as fast and with the range of fp32; or 'fp32'",
+        )
+    return value
+
+
+Precision = Annotated[Literal["bf16", "fp32"], BeforeValidator(_no_fp16)]
+
+
 class Optimizer(Document):
-    """FLAN: Adafactor at a constant 3e-5."""
+    """FLAN: Adafactor at a constant 3e-5, with the settings of T5X."""
 
     name: Literal["adafactor", "adamw"] = "adafactor"
     """adafactor: what FLAN was tuned with. adamw: needs two more numbers for each weight."""
     learning_rate: float = Field(default=3e-5, gt=0, le=10)
     """The highest rate, reached after warm-up."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After warm-up: constant, or down to zero at the last step."""
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "constant"
+    """After warm-up: constant, or down to zero at the last step; inverse_sqrt: T5's, with 1/√step."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the rate rises from zero."""
+    """Steps over which the rate rises from zero; with inverse_sqrt, over which it has its highest value."""
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """How strongly weights are drawn to zero; 0 = off."""
+    """How strongly all weights are drawn to zero: each step by this share of the rate; 0 = off."""
     gradient_clip: float = Field(default=0.0, ge=0)
     """Largest global norm of a step's gradient; 0 = off."""
     scale_parameter: bool = True
     """Adafactor only: updates relative to the size of the weights, as T5X does."""
+    scale_epsilon: float = Field(default=1e-3, gt=0)
+    """Adafactor only: weights smaller than this (root mean square) count as of this size. T5X: epsilon2."""
+    update_clip: float = Field(default=1.0, ge=0)
+    """Adafactor only: largest root mean square of a weight's update, before the rate; 0 = off."""
+    decay_exponent: float = Field(default=0.8, gt=0, le=1)
+    """Adafactor only: at step t the moments keep 1 − t^−decay_exponent of what they were."""
+    square_epsilon: float = Field(default=1e-30, gt=0, le=1)
+    """Adafactor only: added to squared gradients. T5X: epsilon1."""
+    factored_from: int = Field(default=128, ge=1)
+    """Adafactor only: a matrix with fewer rows or columns keeps a moment for each weight, not for each row
+    and column. T5X: min_dim_size_to_factor."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW only: how much of the mean of gradients is kept at each step."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """AdamW only: how much of the mean of squared gradients is kept at each step."""
+    epsilon: float = Field(default=1e-8, gt=0, le=1)
+    """AdamW only: added to the root of the mean of squares."""
+
+    @model_validator(mode="after")
+    def _settings_are_its_own(self) -> Self:
+        # Left at its default a setting of the other optimizer says nothing.
+        fields = type(self).model_fields
+        other = ADAMW_ONLY if self.name == "adafactor" else ADAFACTOR_ONLY
+        refuse(
+            "Optimizer",
+            [
+                Wrong(
+                    (field,),
+                    "not_of_this_optimizer",
+                    f"{self.name} has no {field}",
+                    "leave it out, or take the other optimizer",
+                )
+                for field in other
+                if getattr(self, field) != fields[field].default
+            ],
+        )
+        return self
+
+
+ADAFACTOR_ONLY = (
+    "scale_parameter",
+    "scale_epsilon",
+    "update_clip",
+    "decay_exponent",
+    "square_epsilon",
+    "factored_from",
+)
+ADAMW_ONLY = ("beta1", "beta2", "epsilon")
 
 
 class Leakage(Document):
@@ -211,7 +281,7 @@ class TuneSpec(JobSpec):
     """Packs a rank sends through the network at a time. No effect on the result but rounding."""
     optimizer: Optimizer = Optimizer()
     """How the weights are moved."""
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     """Of the computation; weights and optimizer state are fp32 throughout."""
     gradient_checkpointing: bool = False
     """Whether layers are computed again for the gradient instead of kept: less memory, a third more time, the
@@ -250,11 +320,6 @@ class TuneSpec(JobSpec):
             raise ValueError(
                 f"vocabulary_size {self.vocabulary_size} is for presets, whose tokenizer is trained here; "
                 f"{self.base} brings its own: leave vocabulary_size out"
-            )
-        if self.optimizer.name == "adafactor" and self.zero_stage > 0:
-            raise ValueError(
-                f"adafactor needs zero_stage 0, not {self.zero_stage}: ZeRO hands an optimizer flat shards, on "
-                "which Adafactor cannot factor rows and columns; use zero_stage 0 or optimizer.name adamw"
             )
         return self
 
@@ -337,7 +402,7 @@ class ServeSpec(JobSpec):
     """A job that serves."""
     model: Reference
     """What is served: a registered model (`name`, `name@3`, `name@alias`), a hub id or a folder."""
-    precision: Literal["bf16", "fp32"] = "fp32"
+    precision: Precision = "fp32"
     """Of weights and computation."""
     max_batch: int = Field(default=32, ge=1, le=4096)
     """Sequences in flight at once; more wait."""

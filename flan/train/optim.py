@@ -10,44 +10,49 @@ from collections.abc import Iterable
 from torch.nn import Parameter
 from torch.optim import AdamW
 from torch.optim import Optimizer as TorchOptimizer
-from transformers.optimization import Adafactor
 
 from flan.spec import Optimizer
+from flan.train.adafactor import Adafactor
 
 
-def make_optimizer(parameters: Iterable[Parameter], wanted: Optimizer) -> TorchOptimizer:
+def make_optimizer(weights: Iterable[Parameter], wanted: Optimizer) -> TorchOptimizer:
     """The optimizer of a spec, at the spec's peak learning rate.
 
-    Adafactor as T5X has it (decay 0.8, update clipping 1, no momentum), with the rate given, not derived;
-    `scale_parameter` multiplies it by each weight's own size. AdamW with betas 0.9, 0.999.
+    AdamW draws every weight to zero in proportion to the rate, vectors too, and so does Adafactor.
     """
     if wanted.name == "adafactor":
-        return Adafactor(  # type: ignore[no-any-return]
-            parameters,
-            lr=wanted.learning_rate,
-            weight_decay=wanted.weight_decay,
-            scale_parameter=wanted.scale_parameter,
-            relative_step=False,
-            warmup_init=False,
-        )
-    return AdamW(parameters, lr=wanted.learning_rate, weight_decay=wanted.weight_decay)
+        return Adafactor(weights, wanted)
+    return AdamW(
+        weights,
+        lr=wanted.learning_rate,
+        betas=(wanted.beta1, wanted.beta2),
+        eps=wanted.epsilon,
+        weight_decay=wanted.weight_decay,
+    )
 
 
 def learning_rate(step: int, steps: int, wanted: Optimizer) -> float:
     """Learning rate of `step`, of 1 … `steps`.
 
-    Warm-up rises in a straight line and reaches the peak at step `warmup_steps`. After it the rate stays, or
-    falls, in a straight line or half a cosine, from the peak towards zero, which step `steps` + 1 would have.
+    inverse_sqrt is T5's 1/√max(step, warm-up) as a share of its highest value: the peak for `warmup_steps`,
+    from then on peak · √(warm-up / step) (Raffel et al. 2020, 3.1.2: the peak 0.01, 10,000 steps of it).
+
+    With the others warm-up rises in a straight line and reaches the peak at step `warmup_steps`. After it the
+    rate stays, or falls, in a straight line or half a cosine, from the peak towards zero, which step
+    `steps` + 1 would have.
     """
-    if step <= wanted.warmup_steps:
-        return wanted.learning_rate * step / wanted.warmup_steps
+    peak, warmup = wanted.learning_rate, wanted.warmup_steps
+    if wanted.schedule == "inverse_sqrt":
+        return peak * math.sqrt(max(warmup, 1) / max(step, warmup))
+    if step <= warmup:
+        return peak * step / warmup
     if wanted.schedule == "constant":
-        return wanted.learning_rate
+        return peak
     # 0 at the first step after warm-up, below 1 at the last: no step is spent on a rate of zero.
-    passed = (step - wanted.warmup_steps - 1) / max(1, steps - wanted.warmup_steps)
+    passed = (step - warmup - 1) / max(1, steps - warmup)
     if wanted.schedule == "linear":
-        return wanted.learning_rate * (1 - passed)
-    return wanted.learning_rate * (1 + math.cos(math.pi * passed)) / 2
+        return peak * (1 - passed)
+    return peak * (1 + math.cos(math.pi * passed)) / 2
 
 
 def set_learning_rate(optimizer: TorchOptimizer, rate: float) -> None:

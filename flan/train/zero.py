@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from flan.spec import TuneSpec
+from flan.train.adafactor import Adafactor
 from flan.train.optim import make_optimizer
+from flan.train.partitions import Partition, Slice
 
 ACCUMULATION = "float32"
 """The type in which gradients are summed over micro-batches and ranks."""
@@ -32,6 +35,8 @@ def make_engine(module: nn.Module, spec: TuneSpec, world_size: int) -> Any:
     engine, *_ = deepspeed.initialize(
         model=module, optimizer=optimizer, config=configuration(spec, world_size)
     )
+    if isinstance(optimizer, Adafactor):
+        optimizer.place(partitions(engine))
     # A program in every checkpoint that nobody runs.
     engine._copy_recovery_script = lambda _: None
     return engine
@@ -50,9 +55,60 @@ def configuration(spec: TuneSpec, world_size: int) -> dict[str, Any]:
             "stage3_param_persistence_threshold": KEEP_GATHERED,
             "stage3_gather_16bit_weights_on_model_save": True,
         },
+        # Ours is told what the flat partitions hold.
+        "zero_allow_untested_optimizer": True,
         "checkpoint": {"tag_validation": "Ignore"},
         "steps_per_print": None,
     }
+
+
+def partitions(engine: Any) -> dict[Tensor, Partition]:
+    """What each of the flat tensors that the optimizer updates holds; at stage 0 there are none.
+
+    A rank calls it before any update: it compares every slice with the weight it is of.
+    """
+    stage = engine.zero_optimization_stage()
+    if stage == 0:
+        return {}
+    found = _parts_of_weights(engine.optimizer) if stage == 3 else _parts_of_a_line(engine.optimizer)
+    return dict(found)
+
+
+def _parts_of_a_line(zero: Any) -> Iterator[tuple[Tensor, Partition]]:
+    """Stages 1 and 2: a group's weights end to end, filled up to a multiple of the ranks, a part to each."""
+    for i, flat in enumerate(zero.single_partition_of_fp32_groups):
+        group = zero.real_dp_process_group[i]
+        first = dist.get_rank(group) * flat.numel()
+        line = zip(zero.round_robin_bit16_groups[i], zero.round_robin_bit16_offsets[i], strict=True)
+        slices = []
+        for weight, place in line:
+            start, stop = (
+                min(max(edge - place, 0), weight.numel()) for edge in (first, first + flat.numel())
+            )
+            slices.append(Slice(tuple(weight.shape), start, stop, place + start - first))
+            _check_slice(flat, slices[-1], weight.flatten()[start:stop])
+        yield flat, Partition(tuple(slices), group)
+
+
+def _parts_of_weights(zero: Any) -> Iterator[tuple[Tensor, Partition]]:
+    """Stage 3: each weight cut by itself, filled up to a multiple of the ranks; a rank's parts end to end."""
+    for i, flat in enumerate(zero.fp32_partitioned_groups_flat):
+        group = zero.sub_group_process_groups[i]
+        slices, place = [], 0
+        for weight in zero.fp16_groups[i]:
+            size = weight.partition_numel()
+            first = dist.get_rank(group) * size
+            start, stop = (min(edge, weight.ds_numel) for edge in (first, first + size))
+            slices.append(Slice(tuple(weight.ds_shape), start, stop, place))
+            _check_slice(flat, slices[-1], weight.ds_tensor[: stop - start])
+            place += size
+        assert place == flat.numel(), "a partition holds its weights and nothing else"
+        yield flat, Partition(tuple(slices), group)
+
+
+def _check_slice(flat: Tensor, part: Slice, expected: Tensor) -> None:
+    found = flat[part.offset : part.offset + part.stop - part.start]
+    assert torch.equal(found, expected), f"DeepSpeed keeps a weight of {part.shape} elsewhere than at {part}"
 
 
 def local_squares(engine: Any) -> float:

@@ -42,10 +42,10 @@ def ranks(program: Sequence[str], world_size: int, log: Path) -> Iterator[list[s
             process.wait()
 
 
-def run_ranks(program: Sequence[str], world_size: int, log: Path) -> None:
+def run_ranks(program: Sequence[str], world_size: int, log: Path, patience_s: float = PATIENCE_S) -> None:
     """Start ranks and see all of them end well; what they printed is in the failure."""
     with ranks(program, world_size, log) as processes:
-        statuses = [process.wait(PATIENCE_S) for process in processes]
+        statuses = [process.wait(patience_s) for process in processes]
     assert statuses == [0] * world_size, f"{program} ended with {statuses}:\n{log.read_text()[-4000:]}"
 
 

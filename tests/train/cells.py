@@ -3,7 +3,8 @@
     python -m tests.train.cells LIST      LIST is the JSON of a list of Cells
 
 A "tune" cell is a whole run in its run directory. A "gradient" cell sums the gradient of the first step and
-leaves it there as `gradient.safetensors`. Either may have a fault: something that breaks at one rank.
+leaves it there as `gradient.safetensors`. An "updates" cell has known gradients and leaves the weights they make
+as `weights.safetensors`. Any may have a fault: something that breaks at one rank.
 """
 
 import json
@@ -32,9 +33,11 @@ from flan.store import Store
 from flan.train.base import load_base
 from flan.train.loop import accumulate
 from flan.train.objective import Objective
+from flan.train.optim import set_learning_rate
 from flan.train.ranks import Ranks, meet, process_group
 from flan.train.tune import Run, carry_out
-from flan.train.zero import make_engine
+from flan.train.zero import full_weights, make_engine
+from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 
 
 class Fault(Document):
@@ -48,7 +51,7 @@ class Cell(Document):
     """One run of the matrix."""
 
     directory: str
-    kind: Literal["tune", "gradient"] = "tune"
+    kind: Literal["tune", "gradient", "updates"] = "tune"
     fault: Fault | None = None
 
 
@@ -70,6 +73,8 @@ def _work(cell: Cell, ranks: Ranks) -> None:
     try:
         if cell.kind == "gradient":
             _gradient(run)
+        elif cell.kind == "updates":
+            _updates(run)
         else:
             carry_out(run, WishReader(directory, reads_file=ranks.is_first), nullcontext())
     except FlanError as error:
@@ -102,6 +107,20 @@ def _gradient(run: Run) -> None:
             "metrics",
             step=1,
             values={"train/loss": result.loss, "train/gradient_norm": result.gradient_norm},
+        )
+
+
+def _updates(run: Run) -> None:
+    engine = make_engine(Linear(), run.spec, run.ranks.world_size)
+    for step, rate in enumerate(rates(UPDATES)):
+        set_learning_rate(engine.optimizer, rate)
+        loss = engine({name: torch.from_numpy(gradient) for name, gradient in gradients(step).items()})
+        engine.backward(loss, scale_wrt_gas=False)
+        engine.step()
+    weights = full_weights(engine)
+    if weights is not None:
+        save_file(
+            {name: weight.clone() for name, weight in weights.items()}, run.directory / "weights.safetensors"
         )
 
 

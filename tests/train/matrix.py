@@ -6,8 +6,10 @@ from typing import Any
 
 from flan import rundir
 from flan.rundir import Wish
-from tests.kit.ranks import run_ranks
+from tests.kit.ranks import PATIENCE_S, run_ranks
 from tests.kit.runs import TinyRuns
+
+CELL_PATIENCE_S = 20.0
 
 
 class Matrix:
@@ -46,7 +48,8 @@ class Matrix:
         for num_ranks, cells in self._cells.items():
             path = self._folder / f"cells-{num_ranks}.json"
             path.write_text(json.dumps(cells))
-            run_ranks(["tests.train.cells", str(path)], num_ranks, path.with_suffix(".log"))
+            patience_s = PATIENCE_S + CELL_PATIENCE_S * len(cells)
+            run_ranks(["tests.train.cells", str(path)], num_ranks, path.with_suffix(".log"), patience_s)
 
     def directory(self, name: str, num_ranks: int, attempt: int = 1) -> Path:
         """Run directory of a cell."""

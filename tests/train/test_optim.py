@@ -18,7 +18,7 @@ def _wanted(schedule: str, warmup: int) -> Optimizer:
 
 
 @given(
-    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+    schedule=st.sampled_from(["constant", "linear", "cosine", "inverse_sqrt"]),
     steps=st.integers(1, 500),
     warmup=st.integers(0, 500),
 )
@@ -28,8 +28,8 @@ def test_rate_rises_to_the_peak_and_never_rises_again(schedule: str, steps: int,
     rates = [learning_rate(step, steps, wanted) for step in range(1, steps + 1)]
 
     assert all(0 < rate <= PEAK for rate in rates)
-    assert rates[: warmup + 1] == sorted(rates[: warmup + 1])
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[max(warmup - 1, 0) :] == sorted(rates[max(warmup - 1, 0) :], reverse=True)
 
 
 def test_schedules_at_a_known_place() -> None:
@@ -42,6 +42,29 @@ def test_schedules_at_a_known_place() -> None:
     assert learning_rate(61, 110, cosine) == pytest.approx(PEAK / 2)
     assert learning_rate(110, 110, linear) == pytest.approx(PEAK / 100)
     assert learning_rate(110, 110, constant) == PEAK
+
+
+def test_inverse_square_root_is_that_of_t5() -> None:
+    """0.01 for 10,000 steps and 1/√step from there: T5's rate in pretraining, whatever the number of steps."""
+    wanted = Optimizer.parse({"learning_rate": 0.01, "schedule": "inverse_sqrt", "warmup_steps": 10_000})
+
+    for step in (1, 9_999, 10_000):
+        assert learning_rate(step, 2**19, wanted) == pytest.approx(0.01)
+    assert learning_rate(40_000, 2**19, wanted) == pytest.approx(0.005)
+    assert learning_rate(2**19, 2**19, wanted) == pytest.approx(2**-9.5)
+    assert learning_rate(25, 100, _wanted("inverse_sqrt", 0)) == pytest.approx(PEAK / 5)
+
+
+def test_adamw_has_the_settings_of_the_spec() -> None:
+    """After one update of a gradient of one the weight has moved by rate · 1 / (1 + ε), and has decayed."""
+    weight = torch.nn.Parameter(torch.full((3,), 2.0))
+    settings = {"name": "adamw", "learning_rate": 0.1, "weight_decay": 0.5, "beta1": 0.0, "epsilon": 1.0}
+    optimizer = make_optimizer([weight], Optimizer.parse(settings))
+    weight.grad = torch.ones(3)
+    optimizer.step()
+
+    assert optimizer.param_groups[0]["betas"] == (0.0, 0.999)
+    assert torch.allclose(weight, torch.full((3,), 2.0 * (1 - 0.1 * 0.5) - 0.1 / 2))
 
 
 def test_flan_default_is_adafactor_at_the_given_rate() -> None:

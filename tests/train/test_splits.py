@@ -1,8 +1,10 @@
 """The loss of a step is one sum over one count, however the step is split up."""
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,22 +13,83 @@ from safetensors.torch import load_file
 from flan import rundir
 from flan.model.load import load_model
 from flan.train.checkpoint import names, verify
-from tests.kit.runs import data_of, metrics
+from tests.kit.runs import TINY, data_of, metrics
+from tests.train.adafactor_rule import UPDATES, Weights, assert_close, expected_weights
 from tests.train.matrix import Matrix
 
+# A fixture carries out a whole matrix.
+pytestmark = pytest.mark.timeout(900)
 FP32_RELATIVE, BF16_STEP, BF16_FINAL = 1e-5, 2e-3, 1e-2
-QUICK_GRADIENTS = [("micro1", 1), ("zero0", 2), ("zero2", 2)]
-QUICK_LOSSES = [("fp32-zero3", "fp32"), ("bf16-zero1", "bf16")]
-SLOW_GRADIENTS = [("micro2", 2), ("micro4", 2), ("zero1", 2), ("zero3", 2)]
-SLOW_LOSSES = [(f"{p}-zero{z}", p) for p in ("fp32", "bf16") for z in range(4)]
 STEPS = 40
+# Matrices of the tiny networks have sides of 32: they are to be factored.
+ADAFACTOR: dict[str, Any] = {"name": "adafactor", "learning_rate": 1e-2, "factored_from": 16}
+OPTIMIZERS: dict[str, dict[str, Any]] = {"adamw": TINY["optimizer"], "adafactor": ADAFACTOR}
+KNOWN: dict[str, Any] = {
+    "kind": "updates",
+    "micro_batch": 7,
+    "optimizer": {"name": "adafactor", "weight_decay": 0.1},
+}
+"""Updates by gradients that are known."""
+
+
+class Layout(NamedTuple):
+    """A run of 40 steps that is compared with one process that takes each step as a whole."""
+
+    optimizer: str
+    precision: str
+    num_ranks: int = 2
+    stage: int = 0
+    micro_batch: int = 2
+
+    @property
+    def name(self) -> str:
+        """Of its cell."""
+        return f"{self.optimizer}-{self.precision}-zero{self.stage}-micro{self.micro_batch}"
+
+    @property
+    def whole(self) -> "Layout":
+        """What it is compared with: seven packs are a step."""
+        return Layout(self.optimizer, self.precision, num_ranks=1, micro_batch=7)
+
+
+QUICK_GRADIENTS = [("micro1", 1), ("zero0", 2), ("zero2", 2)]
+QUICK_LAYOUTS = [
+    Layout("adamw", "fp32", stage=3),
+    Layout("adafactor", "fp32", stage=2),
+    Layout("adafactor", "bf16", stage=1, micro_batch=1),
+]
+SLOW_GRADIENTS = [("micro2", 2), ("micro4", 2), ("zero1", 2), ("zero3", 2)]
+SLOW_LAYOUTS = [
+    layout
+    for optimizer in OPTIMIZERS
+    for precision in ("fp32", "bf16")
+    for layout in (
+        *(Layout(optimizer, precision, stage=stage) for stage in range(4)),
+        Layout(optimizer, precision, num_ranks=1, micro_batch=1),
+        Layout(optimizer, precision, stage=2, micro_batch=4),
+        Layout(optimizer, precision, stage=3, micro_batch=1),
+    )
+]
 # Dropout: the random states of each rank must come back too.
-RESUMED: dict[str, Any] = {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2}
+RESUMED: dict[str, Any] = {
+    "base": "tiny-t5-dropout",
+    "precision": "bf16",
+    "zero_stage": 2,
+    "optimizer": ADAFACTOR,
+}
 SLOW_RESUMED: dict[str, dict[str, Any]] = {
     "zero0": {"base": "tiny-t5-dropout", "precision": "fp32", "zero_stage": 0},
     "zero1": {"base": "tiny", "precision": "bf16", "zero_stage": 1},
+    "zero2": {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2},
     "zero3": {"base": "tiny-t5-dropout", "precision": "fp32", "zero_stage": 3},
-    "adafactor": {"base": "tiny", "precision": "bf16", "optimizer": {"name": "adafactor"}},
+    "adafactor-zero0": {"base": "tiny", "precision": "bf16", "zero_stage": 0, "optimizer": ADAFACTOR},
+    "adafactor-zero1": {"base": "tiny", "precision": "fp32", "zero_stage": 1, "optimizer": ADAFACTOR},
+    "adafactor-zero3": {
+        "base": "tiny-t5-dropout",
+        "precision": "bf16",
+        "zero_stage": 3,
+        "optimizer": ADAFACTOR,
+    },
 }
 MIDDLE = "step-00000006-a1"
 
@@ -40,10 +103,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
         matrix.add(f"micro1-{base}", 1, kind="gradient", base=base, micro_batch=1)
         matrix.add(f"zero0-{base}", 2, kind="gradient", base=base, micro_batch=2)
         matrix.add(f"zero2-{base}", 2, kind="gradient", base=base, zero_stage=2)
-    for precision in ("fp32", "bf16"):
-        matrix.add(precision, 1, precision=precision, steps=STEPS, micro_batch=7, checkpoint_every=STEPS)
-    matrix.add("fp32-zero3", 2, steps=STEPS, micro_batch=2, zero_stage=3, checkpoint_every=STEPS)
-    matrix.add("bf16-zero1", 2, precision="bf16", steps=STEPS, zero_stage=1, checkpoint_every=STEPS)
+    for stage in range(4):
+        matrix.add(f"known-zero{stage}", 2, zero_stage=stage, **KNOWN)
+    _add_layouts(matrix, QUICK_LAYOUTS)
     # Four micro-batches a step: calls 13 … 16 are step 4.
     matrix.add("loss_nan", 2, fault={"kind": "loss_nan", "calls": 14})
     matrix.add("gradient_inf", 2, fault={"kind": "gradient_inf", "calls": 14}, zero_stage=2)
@@ -56,25 +118,37 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    """Every cell."""
-    matrix = Matrix(tmp_path_factory.mktemp("full"))
+def all_gradients(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """Single steps, at every split."""
+    matrix = Matrix(tmp_path_factory.mktemp("gradients"))
     for base in ("tiny", "tiny-t5"):
         matrix.add(f"whole-{base}", 1, kind="gradient", base=base, micro_batch=7)
         for size in (2, 4):
             matrix.add(f"micro{size}-{base}", 2, kind="gradient", base=base, micro_batch=size)
         for stage in (1, 3):
             matrix.add(f"zero{stage}-{base}", 2, kind="gradient", base=base, zero_stage=stage)
-    for precision in ("fp32", "bf16"):
-        same: dict[str, Any] = {"precision": precision, "steps": STEPS, "checkpoint_every": STEPS}
-        matrix.add(precision, 1, micro_batch=7, **same)
-        for stage in range(4):
-            matrix.add(f"{precision}-zero{stage}", 2, zero_stage=stage, micro_batch=2, **same)
+    # A rank in the middle has neither the beginning of the weights nor their end.
+    for stage in (1, 3):
+        matrix.add(f"known-zero{stage}", 3, zero_stage=stage, **KNOWN)
+    matrix.carry_out()
+    return matrix
+
+
+@pytest.fixture(scope="module")
+def all_layouts(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """Whole runs, at every split."""
+    matrix = Matrix(tmp_path_factory.mktemp("layouts"))
+    _add_layouts(matrix, SLOW_LAYOUTS)
+    matrix.carry_out()
+    return matrix
+
+
+@pytest.fixture(scope="module")
+def all_resumed(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """Runs from their beginning and from their middle."""
+    matrix = Matrix(tmp_path_factory.mktemp("resumed"))
     for name, layout in SLOW_RESUMED.items():
         _add_resumed(matrix, layout, 2, name)
-    adafactor = {"name": "adafactor", "learning_rate": 1e-2}
-    for num_ranks in (1, 2):
-        matrix.add("adafactor", num_ranks, optimizer=adafactor, steps=STEPS, checkpoint_every=STEPS)
     matrix.carry_out()
     return matrix
 
@@ -92,32 +166,36 @@ def test_gradient_of_a_step_is_the_same_however_it_is_split(
 @pytest.mark.parametrize("base", ["tiny", "tiny-t5"])
 @pytest.mark.parametrize(("cell", "num_ranks"), SLOW_GRADIENTS)
 def test_gradient_of_a_step_is_the_same_at_every_split(
-    full: Matrix, cell: str, num_ranks: int, base: str
+    all_gradients: Matrix, cell: str, num_ranks: int, base: str
 ) -> None:
     """The same, over the whole matrix."""
-    _assert_same_gradient(full, cell, num_ranks, base)
+    _assert_same_gradient(all_gradients, cell, num_ranks, base)
 
 
-@pytest.mark.parametrize(("cell", "precision"), QUICK_LOSSES)
-def test_two_sharded_ranks_learn_what_one_process_learns(quick: Matrix, cell: str, precision: str) -> None:
+@pytest.mark.parametrize("stage", range(4))
+def test_adafactor_on_partitions_is_adafactor(quick: Matrix, stage: int) -> None:
+    """Two ranks make of known gradients the weights that the rule makes, whatever ZeRO shards."""
+    _assert_known_weights(quick, stage, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
+def test_adafactor_on_three_partitions_is_adafactor(all_gradients: Matrix, stage: int) -> None:
+    """The same where a rank has the middle of a matrix."""
+    _assert_known_weights(all_gradients, stage, 3)
+
+
+@pytest.mark.parametrize("layout", QUICK_LAYOUTS, ids=lambda layout: layout.name)
+def test_a_split_run_learns_what_one_process_learns(quick: Matrix, layout: Layout) -> None:
     """ZeRO over two ranks follows a single process: every step's loss, and the weights after 40 steps."""
-    _assert_same_run(quick, cell, precision)
+    _assert_same_run(quick, layout)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cell", "precision"), SLOW_LOSSES)
-def test_every_stage_learns_what_one_process_learns(full: Matrix, cell: str, precision: str) -> None:
-    """The same, at every stage and precision."""
-    _assert_same_run(full, cell, precision)
-
-
-@pytest.mark.slow
-def test_adafactor_over_two_ranks_is_adafactor(full: Matrix) -> None:
-    """At stage 0 it factors whole matrices: two ranks follow one, and the loss falls."""
-    one, two = (metrics(full.directory("adafactor", n)) for n in (1, 2))
-
-    assert two == pytest.approx(one, rel=FP32_RELATIVE)
-    assert one[STEPS] < one[1] - 0.1
+@pytest.mark.parametrize("layout", SLOW_LAYOUTS, ids=lambda layout: f"{layout.num_ranks}-{layout.name}")
+def test_every_split_learns_what_one_process_learns(all_layouts: Matrix, layout: Layout) -> None:
+    """The same, at every stage, precision, optimizer and size of micro-batches."""
+    _assert_same_run(all_layouts, layout)
 
 
 def test_sharded_ranks_go_on_from_a_checkpoint_as_if_undisturbed(quick: Matrix) -> None:
@@ -127,9 +205,9 @@ def test_sharded_ranks_go_on_from_a_checkpoint_as_if_undisturbed(quick: Matrix) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW_RESUMED)
-def test_every_layout_goes_on_from_a_checkpoint_as_if_undisturbed(full: Matrix, name: str) -> None:
+def test_every_layout_goes_on_from_a_checkpoint_as_if_undisturbed(all_resumed: Matrix, name: str) -> None:
     """The same, over the other stages, precisions and optimizers."""
-    _assert_resumed_exactly(full, f"resumed-{name}")
+    _assert_resumed_exactly(all_resumed, f"resumed-{name}")
 
 
 @pytest.mark.parametrize("cell", ["loss_nan", "gradient_inf"])
@@ -181,7 +259,7 @@ def test_pause_leaves_a_checkpoint_of_the_step_it_stops_at(quick: Matrix) -> Non
 
 def test_learning_rate_and_drops_are_told_with_the_loss(quick: Matrix) -> None:
     """Each step says the rate it used and what was dropped or cut on the way."""
-    directory = quick.directory("fp32", 1)
+    directory = quick.directory("adamw-fp32-zero0-micro7", 1)
 
     assert set(metrics(directory, "train/learning_rate").values()) == {1e-3}
     assert metrics(directory, "data/dropped")[STEPS] > 0
@@ -193,7 +271,7 @@ def test_learning_rate_and_drops_are_told_with_the_loss(quick: Matrix) -> None:
 
 def test_the_exported_model_knows_what_it_has_seen(quick: Matrix) -> None:
     """Tasks, clusters, steps and target tokens of the run are in the card, on top of the base's."""
-    directory = quick.directory("fp32-zero3", 2)
+    directory = quick.directory("adamw-fp32-zero3-micro2", 2)
     spec = rundir.read_spec(directory)
     card = load_model(directory / "model").card
 
@@ -205,6 +283,20 @@ def test_the_exported_model_knows_what_it_has_seen(quick: Matrix) -> None:
     )
     assert (card.lineage.spec, card.lineage.steps) == (spec.digest(), STEPS)
     assert card.lineage.target_tokens == metrics(directory, "train/target_tokens")[STEPS]
+
+
+def _add_layouts(matrix: Matrix, layouts: Sequence[Layout]) -> None:
+    for each in dict.fromkeys([*layouts, *(layout.whole for layout in layouts)]):
+        matrix.add(
+            each.name,
+            each.num_ranks,
+            optimizer=OPTIMIZERS[each.optimizer],
+            precision=each.precision,
+            zero_stage=each.stage,
+            micro_batch=each.micro_batch,
+            steps=STEPS,
+            checkpoint_every=STEPS,
+        )
 
 
 def _add_resumed(matrix: Matrix, layout: dict[str, Any], num_ranks: int, name: str = "") -> None:
@@ -234,19 +326,32 @@ def _assert_same_gradient(matrix: Matrix, cell: str, num_ranks: int, base: str) 
     assert metrics(split, "train/gradient_norm")[1] == pytest.approx(float(norm), rel=FP32_RELATIVE)
 
 
-def _assert_same_run(matrix: Matrix, cell: str, precision: str) -> None:
-    one, two = matrix.directory(precision, 1), matrix.directory(cell, 2)
-    step_bound, final_bound = (
-        (FP32_RELATIVE, FP32_RELATIVE) if precision == "fp32" else (BF16_STEP, BF16_FINAL)
-    )
+def _assert_same_run(matrix: Matrix, layout: Layout) -> None:
+    whole = layout.whole
+    one, split = (matrix.directory(each.name, each.num_ranks) for each in (whole, layout))
+    is_fp32 = layout.precision == "fp32"
+    step_bound, final_bound = (FP32_RELATIVE,) * 2 if is_fp32 else (BF16_STEP, BF16_FINAL)
 
     assert len(metrics(one)) == STEPS
-    assert metrics(two)[1] == pytest.approx(metrics(one)[1], rel=step_bound)
-    assert metrics(two)[STEPS] == pytest.approx(metrics(one)[STEPS], rel=final_bound)
-    if precision == "fp32":
-        assert metrics(two) == pytest.approx(metrics(one), rel=step_bound)
-        ours, theirs = _tensors(one, "model/model"), _tensors(two, "model/model")
+    assert metrics(one)[STEPS] < metrics(one)[1] - 0.1
+    assert metrics(split)[1] == pytest.approx(metrics(one)[1], rel=step_bound)
+    assert metrics(split)[STEPS] == pytest.approx(metrics(one)[STEPS], rel=final_bound)
+    if is_fp32:
+        assert metrics(split) == pytest.approx(metrics(one), rel=step_bound)
+        ours, theirs = _tensors(one, "model/model"), _tensors(split, "model/model")
         assert all(torch.allclose(theirs[name], weight, atol=1e-4) for name, weight in ours.items())
+
+
+def _assert_known_weights(matrix: Matrix, stage: int, num_ranks: int) -> None:
+    found = _tensors(matrix.directory(f"known-zero{stage}", num_ranks), "weights")
+
+    assert_close({name: weight.numpy() for name, weight in found.items()}, known_weights())
+
+
+@cache
+def known_weights() -> Weights:
+    """What the gradients of an "updates" cell make of its weights."""
+    return expected_weights(UPDATES, KNOWN["optimizer"])
 
 
 def _tensors(directory: Path, name: str) -> dict[str, torch.Tensor]:

@@ -22,9 +22,9 @@ RENDERER_VERSION = 1
 class Contract(Document):
     """Everything between a rendered example and its token ids; its digest is the render contract.
 
-    Decoder-only: prefix_ids + input + separator_ids + target + end_ids. Encoder-decoder: the encoder reads
-    input + separator_ids; the decoder starts from prefix_ids and writes target + end_ids. Only ids: no text
-    is ever searched for.
+    Decoder-only: prefix_ids + soft_prompt_ids + input + separator_ids + target + end_ids. Encoder-decoder: the
+    encoder reads soft_prompt_ids + input + separator_ids; the decoder starts from prefix_ids and writes target
+    + end_ids. Only ids: no text is ever searched for.
     """
 
     renderer: int = RENDERER_VERSION
@@ -35,6 +35,8 @@ class Contract(Document):
     """Digest of the tokenizer's own serialisation."""
     prefix_ids: tuple[int, ...]
     """Token ids before the input of a decoder, or before the target of an encoder-decoder."""
+    soft_prompt_ids: tuple[int, ...] = ()
+    """Ids of a learned prompt before the input: they have embeddings, no text, and are never written."""
     separator_ids: tuple[int, ...] = Field(min_length=1)
     """Token ids that end the input."""
     end_ids: tuple[int, ...] = Field(min_length=1)

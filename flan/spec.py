@@ -210,6 +210,45 @@ class Leakage(Document):
         return self
 
 
+class FullTuning(Document):
+    """Every weight is trained."""
+
+    kind: Literal["full"] = "full"
+    """All weights."""
+
+
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$")]
+
+
+class Lora(Document):
+    """A low-rank addition to matrices that stay as they are (Hu et al. 2021): W + (alpha / rank) · B · A."""
+
+    kind: Literal["lora"] = "lora"
+    """Low-rank additions alone."""
+    rank: int = Field(default=8, ge=1, le=4_096)
+    """Rows of A and columns of B."""
+    alpha: float = Field(default=16.0, gt=0, le=65_536)
+    """How much the addition counts: it is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of what an addition reads that is set to zero in training."""
+    target_modules: tuple[ModuleName, ...] | None = Field(default=None, min_length=1, max_length=256)
+    """Modules that get one, by the end of their names: q_proj, mlp.up_proj. None = every matrix of attention and
+    feed-forward; never embeddings or the head."""
+
+
+class SoftPrompt(Document):
+    """Learned embeddings before every input of a model whose weights stay as they are (Lester et al. 2021)."""
+
+    kind: Literal["soft_prompt"] = "soft_prompt"
+    """A learned prompt alone."""
+    length: int = Field(default=10, ge=1, le=1_024)
+    """Tokens of the prompt; they count as part of input_length. FLAN: 10 (Wei et al. 2022, 4.5)."""
+
+
+Method = Annotated[FullTuning | Lora | SoftPrompt, Field(discriminator="kind")]
+"""Which weights are trained."""
+
+
 class TaskPin(Document):
     """A task fixed to bytes: its document, and the digest of the rows of each split that is used."""
 
@@ -281,6 +320,8 @@ class TuneSpec(JobSpec):
     """Packs a rank sends through the network at a time. No effect on the result but rounding."""
     optimizer: Optimizer = Optimizer()
     """How the weights are moved."""
+    method: Method = FullTuning()
+    """Which weights are trained: all, low-rank additions, or a prompt."""
     precision: Precision = "bf16"
     """Of the computation; weights and optimizer state are fp32 throughout."""
     gradient_checkpointing: bool = False
@@ -315,6 +356,16 @@ class TuneSpec(JobSpec):
             raise ValueError(
                 f"pack_length {self.pack_length} is less than input_length {self.input_length} + "
                 f"target_length {self.target_length}: an example must fit into a pack"
+            )
+        if self.method.kind != "full" and self.base.startswith("preset:"):
+            raise ValueError(
+                f"method {self.method.kind} leaves the weights as they are, and those of {self.base} are random: "
+                "tune a model in full first, and give it as base"
+            )
+        if isinstance(self.method, SoftPrompt) and self.method.length >= self.input_length - 1:
+            raise ValueError(
+                f"a soft prompt of length {self.method.length} leaves an input_length of {self.input_length} no "
+                "room for an input: raise input_length or shorten the prompt"
             )
         if self.vocabulary_size is not None and not self.base.startswith("preset:"):
             raise ValueError(

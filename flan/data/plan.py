@@ -16,6 +16,12 @@ class ContextTooShort(FlanError):
     code, blame = "context_too_short", "user"
 
 
+class PromptedBase(FlanError):
+    """A model with a soft prompt cannot be tuned further."""
+
+    code, blame = "base_has_soft_prompt", "user"
+
+
 class PlannedTask(Document):
     """A task that will be read."""
 
@@ -63,7 +69,10 @@ class Plan(Document):
 def make_plan(
     spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None, warnings: Sequence[str] = ()
 ) -> Plan:
-    """The plan of a resolved spec, with `warnings` about its rows before its own. Raises ContextTooShort."""
+    """The plan of a resolved spec, with `warnings` about its rows before its own.
+
+    Raises ContextTooShort, PromptedBase.
+    """
     assert spec.pins is not None
     if isinstance(spec, ServeSpec):
         return Plan(kind="serve")
@@ -71,6 +80,7 @@ def make_plan(
         _check_evaluate_context(spec, tasks, card)
         planned, excluded = _evaluated(spec, tasks), spec.pins.excluded
         return Plan(kind="evaluate", tasks=planned, excluded=excluded, warnings=tuple(warnings))
+    _check_base(card)
     _check_context(card, spec.input_length, "target_length", spec.target_length, "/target_length")
     planned = _trained(spec, tasks)
     clusters = sorted({task.cluster for task in planned})
@@ -130,6 +140,15 @@ def _check_evaluate_context(spec: EvaluateSpec, tasks: Mapping[str, Task], card:
     )
     num_new = spec.max_new_tokens if writes else 0
     _check_context(card, spec.input_length, "max_new_tokens", num_new, "/input_length")
+
+
+def _check_base(card: ModelCard | None) -> None:
+    if card is not None and card.contract.soft_prompt_ids:
+        raise PromptedBase(
+            f"{card.name} has a soft prompt, which was learnt for its weights as they are",
+            hint=f"tune {card.lineage.base} instead, which has the same weights",
+            pointer="/base",
+        )
 
 
 def _check_context(card: ModelCard | None, num_input: int, name: str, num_target: int, pointer: str) -> None:

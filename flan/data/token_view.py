@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-PartName = Literal["prefix", "input", "separator", "target", "end"]
+PartName = Literal["prefix", "soft_prompt", "input", "separator", "target", "end"]
 Side = Literal["encoder", "decoder"]
 
 
@@ -81,11 +81,13 @@ def _parts(model: Reader, tokens: Tokens, prompt: str, target: str) -> Iterator[
     contract = model.card.contract
     is_decoder = contract.architecture == "decoder"
     input_ids, target_ids = tokens.input_ids.tolist(), tokens.target_ids.tolist()
-    start = len(contract.prefix_ids) if is_decoder else 0
+    first = len(contract.prefix_ids) if is_decoder else 0
+    start = first + len(contract.soft_prompt_ids)
     stop, end = len(input_ids) - len(contract.separator_ids), len(target_ids) - len(contract.end_ids)
     read: Side = "decoder" if is_decoder else "encoder"
     if is_decoder:
-        yield _special(model.tokenizer, "prefix", "decoder", input_ids[:start], 0)
+        yield _special(model.tokenizer, "prefix", "decoder", input_ids[:first], 0)
+    yield _special(model.tokenizer, "soft_prompt", read, input_ids[first:start], 0)
     yield _spelt(model.tokenizer, "input", read, input_ids[start:stop], prompt, 0)
     yield _special(model.tokenizer, "separator", read, input_ids[stop:], 0)
     if not is_decoder:

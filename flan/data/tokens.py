@@ -164,6 +164,12 @@ def encode_prompt(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids
     return _prompt_ids(contract, _text_ids(tokenizer, text))
 
 
+def opening_ids(contract: Contract) -> tuple[int, ...]:
+    """What stands before the text of every input."""
+    prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
+    return (*prefix, *contract.soft_prompt_ids)
+
+
 def encode_target(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model is to write for `text`: a target, or an option to be scored."""
     return _target_ids(contract, _text_ids(tokenizer, text))
@@ -304,8 +310,7 @@ def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
 
 
 def _prompt_ids(contract: Contract, ids: list[int]) -> Ids:
-    prefix = contract.prefix_ids if contract.architecture == "decoder" else ()
-    return np.array([*prefix, *ids, *contract.separator_ids], np.int32)
+    return np.array([*opening_ids(contract), *ids, *contract.separator_ids], np.int32)
 
 
 def _target_ids(contract: Contract, ids: list[int]) -> Ids:

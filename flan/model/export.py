@@ -15,9 +15,12 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from flan.card import CARD_FILE, ModelCard
 from flan.errors import Conflict, DiskFull, FlanError
+from flan.model.adapters import Adapter, write_adapter
 from flan.model.load import Model, load_model
+from flan.model.soft_prompt import prompt_of, without_prompt, write_prompt
 from flan.store import sync_directory, sync_tree, write_atomically
 
+ADAPTER = "adapter"
 PROBE_TEXT = "What is the answer? OPTIONS:\n- yes\n- no"
 
 
@@ -28,9 +31,16 @@ class BadWeights(FlanError):
 
 
 def export(
-    network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: ModelCard, directory: Path
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    card: ModelCard,
+    directory: Path,
+    adapter: Adapter | None = None,
 ) -> None:
     """Write the model to `directory`, which must not be there yet; it appears whole or not at all.
+
+    A soft prompt lies in a file of its own beside the weights; so does, in the folder `adapter`, what was
+    merged into them.
 
     Before it appears it is loaded again: every weight must be equal to the bit and the logits of a probe
     identical. Raises BadWeights, Conflict, DiskFull.
@@ -42,6 +52,8 @@ def export(
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         _write(Model(network, tokenizer, card), temporary)
+        if adapter is not None:
+            write_adapter(adapter, temporary / ADAPTER)
         _check_reload(network, load_model(temporary, dtype=network.dtype))
         temporary.chmod(0o755)
         sync_tree(temporary)
@@ -69,7 +81,10 @@ def check_weights(network: PreTrainedModel) -> None:
 
 def _write(model: Model, directory: Path) -> None:
     network, tokenizer, card = model
-    network.save_pretrained(directory)
+    with without_prompt(network):
+        network.save_pretrained(directory)
+    if (prompt_kD := prompt_of(network)) is not None:
+        write_prompt(prompt_kD, directory)
     tokenizer.save_pretrained(directory)
     # Ids only, over what the network had: how a base model liked to be sampled must not follow the weights.
     GenerationConfig(
@@ -88,7 +103,8 @@ def _check_reload(network: PreTrainedModel, reloaded: Model) -> None:
     for name, weight in written.items():
         if not torch.equal(weight.cpu(), read[name]):
             raise BadWeights(f"{name} reads back other than it was written", tensor=name)
-    ids = torch.tensor([reloaded.tokenizer.encode(PROBE_TEXT, add_special_tokens=False)])
+    text = reloaded.tokenizer.encode(PROBE_TEXT, add_special_tokens=False)
+    ids = torch.tensor([[*reloaded.card.contract.soft_prompt_ids, *text]])
     was_training, device = network.training, network.device
     network.eval()
     try:

@@ -25,6 +25,7 @@ from flan.card import CARD_FILE, Contract, Lineage, ModelCard, read_card
 from flan.data.bases import UnsafeWeights
 from flan.data.tokens import make_contract
 from flan.errors import FlanError, NotFound
+from flan.model.soft_prompt import put_prompt, read_prompt
 
 # Bars of every weight file would bury what a rank has to say in its log.
 disable_progress_bar()
@@ -70,8 +71,12 @@ def load_model(
     config = _pretrained(AutoConfig, directory)
     tokenizer = load_tokenizer(directory)
     contract = contract_of(config, tokenizer)
-    network = _load_network(directory, config, dtype).to(device).eval()
+    network = _load_network(directory, config, dtype)
     check_usable(network, tokenizer)
+    if (prompt_kD := read_prompt(directory)) is not None:
+        ids = put_prompt(network, prompt_kD.to(dtype))
+        contract = contract.model_copy(update={"soft_prompt_ids": ids})
+    network = network.to(device).eval()
     if (directory / CARD_FILE).is_file():
         card = read_card(directory)
         _check_contract(directory, card.contract, contract)
@@ -198,7 +203,7 @@ def _check_contract(directory: Path, trained: Contract, found: Contract) -> None
     raise RenderContractMismatch(
         f"{directory}: the model was made under render contract {trained.digest()[:12]}, its tokenizer and "
         f"this version give {found.digest()[:12]} (differs in {', '.join(differing)})",
-        hint="restore the tokenizer files the model was exported with, or tune it anew",
+        hint="restore the files the model was exported with, or tune it anew",
         trained=trained.digest(),
         found=found.digest(),
     )

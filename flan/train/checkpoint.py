@@ -1,7 +1,7 @@
 """Checkpoints: all that a resumed run needs to go on as if it had never stopped.
 
     step-00001200-a1/           <step>-<attempt>; written as step-00001200-a1.tmp, renamed when complete
-      engine/                   DeepSpeed's files: weights, optimizer states
+      engine/                   DeepSpeed's files: what is trained, optimizer states
       rank-00000.pt …           random states of each rank
       tokenizer/                the tokenizer of the run
       state.json                CheckpointState: step, stream position, what it belongs to
@@ -34,6 +34,7 @@ from flan.errors import DiskFull, FlanError
 from flan.spec import Document, Sha256, canonical_json, parse
 from flan.store import MANIFEST, sync_directory, sync_tree, tree_manifest, write_atomically
 from flan.train.ranks import Ranks
+from flan.train.zero import has_frozen
 
 ENGINE, TOKENIZER, STATE = "engine", "tokenizer", "state.json"
 DOES_NOT_FIT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -102,7 +103,7 @@ def write(
         if ranks.is_first:
             _start(temporary, state, tokenizer, failures)
     with _agreed(ranks, temporary) as failures, _keeping(engine, failures):
-        engine.save_checkpoint(str(temporary), tag=ENGINE, save_latest=False)
+        engine.save_checkpoint(str(temporary), tag=ENGINE, save_latest=False, exclude_frozen_parameters=True)
         with _noting(failures):
             torch.save(_random_states(ranks), temporary / _rank_file(ranks))
     with _agreed(ranks, temporary) as failures:
@@ -119,7 +120,9 @@ def read_state(directory: Path) -> CheckpointState:
 
 def load(engine: Any, ranks: Ranks, directory: Path) -> None:
     """Put weights, optimizer states and random states back. Every rank calls it, on a fresh engine."""
-    engine.load_checkpoint(str(directory), tag=ENGINE, load_lr_scheduler_states=False)
+    engine.load_checkpoint(
+        str(directory), tag=ENGINE, load_module_strict=not has_frozen(engine), load_lr_scheduler_states=False
+    )
     _set_random_states(torch.load(directory / _rank_file(ranks), weights_only=True), ranks)
 
 

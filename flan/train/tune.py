@@ -19,6 +19,7 @@ import torch
 from flan.data.batches import Stream
 from flan.data.resolve import TRAIN, open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
+from flan.model.adapters import Adapter
 from flan.model.export import export
 from flan.model.load import Model, make_card
 from flan.rundir import EventWriter, RunSettings, read_settings
@@ -30,10 +31,11 @@ from flan.train import checkpoint, preflight, resume
 from flan.train.base import fit_tokenizer, load_base, recompute_layers, tuned_lineage
 from flan.train.checkpoint import CheckpointState
 from flan.train.loop import Ending, Progress, drops, train
+from flan.train.methods import tuned_model, with_method
 from flan.train.objective import Objective
 from flan.train.ranks import Ranks, meet, process_group
 from flan.train.selftest import check_isolation
-from flan.train.zero import ACCUMULATION, full_weights, make_engine
+from flan.train.zero import ACCUMULATION, make_engine, trained_weights
 
 TUNED, BASE, TOKENIZER = "model", "base", "tokenizer"
 """Folders in the run directory."""
@@ -95,23 +97,23 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     if run.ranks.is_first:
         run.ranks.tell(_start_key(run), _prepare_start(run, chosen, tasks, rows).canonical())
     start = Start.model_validate_json(run.ranks.hear(_start_key(run)))
-    base = load_base(run.spec, run.store, Path(start.tokenizer) if start.tokenizer else None)
+    model = with_method(_load_base(run, start), run.spec)
     state = checkpoint.read_state(Path(start.checkpoint)) if start.checkpoint else None
-    _check(run, base)
+    _check(run, model)
     if state is None and start.tokenizer is not None:
-        _write_model(run, base, BASE)
+        _write_model(run, model, BASE)
     stream_state = state.stream if state else None
     with (
-        Stream(run.spec, tasks, rows, base.tokenizer, base.card.contract, stream_state) as stream,
+        Stream(run.spec, tasks, rows, model.tokenizer, model.card.contract, stream_state) as stream,
         group,
     ):
-        engine = _make_engine(run, base, start)
+        engine = _make_engine(run, model, start)
         progress = Progress(state.step, state.target_tokens) if state else Progress()
-        ending = _train(run, engine, base, stream, progress, wishes)
+        ending = _train(run, engine, model, stream, progress, wishes)
         if ending == "done":
             run.say("stage.changed", stage="finalize")
             _warn_of_drops(run, stream)
-            _write_tuned(run, full_weights(engine), base, progress)
+            _write_tuned(run, trained_weights(engine), start, progress)
     return ending
 
 
@@ -121,6 +123,10 @@ def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
     tasks = {name: pinned[name] for name in run.spec.pins.train}
     places = Places(data=Path(run.settings.data) if run.settings.data else None, store=run.store)
     return tasks, open_pinned_rows(run.spec, tasks, TRAIN, places)
+
+
+def _load_base(run: Run, start: Start) -> Model:
+    return load_base(run.spec, run.store, Path(start.tokenizer) if start.tokenizer else None)
 
 
 def _start_key(run: Run) -> str:
@@ -176,23 +182,23 @@ def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
     return f"not bit-exact: since the checkpoint was written, {', '.join(changed)}"
 
 
-def _check(run: Run, base: Model) -> None:
-    preflight.check_context(run.spec, base.card)
-    preflight.check_memory(run.spec, base.card.num_parameters, run.ranks.world_size, run.ranks.device)
-    preflight.check_disk(run.spec, base.card.num_parameters, run.checkpoints)
-    base.network.to(run.ranks.device)
-    check_isolation(base, run.spec.precision, run.ranks.device)
+def _check(run: Run, model: Model) -> None:
+    preflight.check_context(run.spec, model.card)
+    preflight.check_memory(run.spec, model.card.num_parameters, run.ranks.world_size, run.ranks.device)
+    preflight.check_disk(run.spec, model.card.num_parameters, run.checkpoints)
+    model.network.to(run.ranks.device)
+    check_isolation(model, run.spec.precision, run.ranks.device)
 
 
-def _make_engine(run: Run, base: Model, start: Start) -> Any:
+def _make_engine(run: Run, model: Model, start: Start) -> Any:
     # Dropout differs between ranks, and is the same in every run.
     seed = (run.spec.seed + run.ranks.rank) % 2**32
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     if run.spec.gradient_checkpointing:
-        recompute_layers(base.network)
-    engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
+        recompute_layers(model.network)
+    engine = make_engine(Objective(model.network, run.spec.precision), run.spec, run.ranks.world_size)
     engine.train()
     if start.checkpoint is not None:
         checkpoint.load(engine, run.ranks, Path(start.checkpoint))
@@ -200,7 +206,7 @@ def _make_engine(run: Run, base: Model, start: Start) -> Any:
 
 
 def _train(
-    run: Run, engine: Any, base: Model, stream: Stream, progress: Progress, wishes: WishReader
+    run: Run, engine: Any, model: Model, stream: Stream, progress: Progress, wishes: WishReader
 ) -> Ending:
     def save() -> None:
         state = CheckpointState(
@@ -213,7 +219,7 @@ def _train(
             stream=stream.state(),
         )
         written = checkpoint.write(
-            engine, run.ranks, run.checkpoints, run.settings.attempt, state, base.tokenizer
+            engine, run.ranks, run.checkpoints, run.settings.attempt, state, model.tokenizer
         )
         if written is not None:
             run.say(
@@ -240,23 +246,25 @@ def _warn_of_drops(run: Run, stream: Stream) -> None:
 
 
 def _write_tuned(
-    run: Run, weights: Mapping[str, torch.Tensor] | None, base: Model, progress: Progress
+    run: Run, weights: Mapping[str, torch.Tensor] | None, start: Start, progress: Progress
 ) -> None:
     if weights is None:
         return
-    # A fresh network: under ZeRO the trained one is in shards, and wears the engine's hooks.
-    network = type(base.network)(base.network.config)
-    network.load_state_dict({name.removeprefix("network."): weight for name, weight in weights.items()})
+    # The base anew: under ZeRO the trained network is in shards, and wears the engine's hooks.
+    base = _load_base(run, start)
     lineage = tuned_lineage(run.spec, base, steps=progress.step, target_tokens=progress.target_tokens)
-    card = make_card(run.spec.name, network, base.card.contract, lineage)
-    _write_model(run, Model(network, base.tokenizer, card), TUNED)
+    (network, tokenizer, card), adapter = tuned_model(
+        base, run.spec, {name.removeprefix("network."): weight for name, weight in weights.items()}
+    )
+    card = make_card(run.spec.name, network, card.contract, lineage)
+    _write_model(run, Model(network, tokenizer, card), TUNED, adapter)
 
 
-def _write_model(run: Run, model: Model, folder: str) -> None:
+def _write_model(run: Run, model: Model, folder: str, adapter: Adapter | None = None) -> None:
     if not run.ranks.is_first:
         return
     # What an earlier run by hand in the same directory left there.
     shutil.rmtree(run.directory / folder, ignore_errors=True)
-    export(model.network, model.tokenizer, model.card, run.directory / folder)
+    export(model.network, model.tokenizer, model.card, run.directory / folder, adapter)
     role = "tuned" if folder == TUNED else "base"
     run.say("model.written", name=model.card.name, role=role, path=folder)

@@ -31,7 +31,8 @@ def make_engine(module: nn.Module, spec: TuneSpec, world_size: int) -> Any:
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    optimizer = make_optimizer(module.parameters(), spec.optimizer)
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    optimizer = make_optimizer(trained, spec.optimizer)
     engine, *_ = deepspeed.initialize(
         model=module, optimizer=optimizer, config=configuration(spec, world_size)
     )
@@ -39,6 +40,9 @@ def make_engine(module: nn.Module, spec: TuneSpec, world_size: int) -> Any:
         optimizer.place(partitions(engine))
     # A program in every checkpoint that nobody runs.
     engine._copy_recovery_script = lambda _: None
+    if has_frozen(engine) and spec.zero_stage < 3:
+        # DeepSpeed leaves out a frozen weight under one of its names only: tied ones would be kept.
+        engine.module_state_dict = lambda *_, **__: dict(_trained(engine))
     return engine
 
 
@@ -128,10 +132,20 @@ def _gradients(engine: Any) -> Iterator[Tensor]:
     return (gradient for group in engine.optimizer.averaged_gradients.values() for gradient in group)
 
 
-def full_weights(engine: Any) -> dict[str, Tensor] | None:
-    """All weights in fp32 on the CPU, at rank 0; None elsewhere. Every rank calls it."""
+def trained_weights(engine: Any) -> dict[str, Tensor] | None:
+    """What is trained, in fp32 on the CPU, by name, at rank 0; None elsewhere. Every rank calls it."""
     if engine.zero_optimization_stage() == 3:
-        return engine._zero3_consolidated_16bit_state_dict()  # type: ignore[no-any-return]
+        return engine._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=True)  # type: ignore[no-any-return]
     if engine.global_rank > 0:
         return None
-    return {name: weight.detach().cpu() for name, weight in engine.module.state_dict().items()}
+    return {name: weight.cpu() for name, weight in _trained(engine)}
+
+
+def has_frozen(engine: Any) -> bool:
+    """Whether some of the weights are not trained."""
+    return any(not weight.requires_grad for weight in engine.module.parameters())
+
+
+def _trained(engine: Any) -> Iterator[tuple[str, Tensor]]:
+    weights = engine.module.named_parameters()
+    return ((name, weight.detach()) for name, weight in weights if weight.requires_grad)

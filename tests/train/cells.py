@@ -36,7 +36,7 @@ from flan.train.objective import Objective
 from flan.train.optim import set_learning_rate
 from flan.train.ranks import Ranks, meet, process_group
 from flan.train.tune import Run, carry_out
-from flan.train.zero import full_weights, make_engine
+from flan.train.zero import make_engine, trained_weights
 from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 
 
@@ -117,7 +117,7 @@ def _updates(run: Run) -> None:
         loss = engine({name: torch.from_numpy(gradient) for name, gradient in gradients(step).items()})
         engine.backward(loss, scale_wrt_gas=False)
         engine.step()
-    weights = full_weights(engine)
+    weights = trained_weights(engine)
     if weights is not None:
         save_file(
             {name: weight.clone() for name, weight in weights.items()}, run.directory / "weights.safetensors"

@@ -32,7 +32,7 @@ def data_pull(
         list[str] | None, typer.Argument(metavar="[TASK]...", help="Tasks of the collection, or YAML files.")
     ] = None,
     cluster: Annotated[list[str] | None, typer.Option(help="Every task of a cluster.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Every task of a preset: flan2021-paper.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Every task of a preset: flan2021.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every task of the collection.")] = False,
 ) -> None:
     """Fetch datasets from the hub into a folder, where jobs find them.

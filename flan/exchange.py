@@ -28,7 +28,7 @@ def import_promptsource(
     file: Annotated[Path, typer.Argument(help="A templates.yaml of promptsource.")],
     to: To,
     cluster: Annotated[str, typer.Option(help="The cluster that the task joins.")],
-    name: Annotated[str | None, typer.Option(help="Name of the task; else dataset and subset.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the task; else p3_, dataset and subset.")] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(help="ours=theirs; else train, validation and test as they are called."),
@@ -46,7 +46,7 @@ def import_promptsource(
         else {each: each for each in ("train", "validation", "test")}
     )
     task = promptsource_task(
-        found, name=name or task_name(known), cluster=cluster, splits=splits, folder=folder
+        found, name=name or task_name(f"p3_{known}"), cluster=cluster, splits=splits, folder=folder
     )
     for refused, reason in found.refused.items():
         typer.echo(f"refused: {refused}: {reason}", err=True)

@@ -161,7 +161,8 @@ def suggestion(location: Sequence[str | int], schema: Schema) -> str | None:
             here[-1] += "[]"
         else:
             here.append(part)
-    beside = [path for path in fields if list(path[:-1]) == here]
+    properties = spot_of(location[:-1], schema).schema.get("properties", {})
+    beside: list[Path] = [(*here, each) for each in properties if each not in _WRITTEN_BY_US]
     hits = _nearest(fields, name, here)
     for alias in ALIASES.get(name, ()):
         hits += _nearest(fields, alias, here)[:1]
@@ -215,18 +216,23 @@ def _root(schema: Schema, location: Sequence[str | int]) -> tuple[Schema, Schema
     return node, defs
 
 
-def _fields(node: Schema, defs: Schema, above: Path = ()) -> Iterator[Path]:
-    """Every field of a document that people write, by its path."""
+def _fields(
+    node: Schema, defs: Schema, above: Path = (), around: tuple[str | None, ...] = ()
+) -> Iterator[Path]:
+    """Every field of a document that people write, by its path; of one within its own kind, none again."""
     node = _resolved(node, defs)
     if "items" in node and above:
         node, above = _resolved(node["items"], defs), (*above[:-1], f"{above[-1]}[]")
+    title = node.get("title") if "properties" in node else None
+    if title in around:
+        return
     properties: dict[str, Schema] = {}
     for branch in node.get("oneOf", [node]):
         properties |= _resolved(branch, defs).get("properties", {})
     for name, value in properties.items():
         if name not in _WRITTEN_BY_US:
             yield (*above, name)
-            yield from _fields(value, defs, (*above, name))
+            yield from _fields(value, defs, (*above, name), (*around, title) if title else around)
 
 
 def _nearest(fields: Sequence[Path], name: str, here: Sequence[str]) -> list[Path]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ from flan.processes import DIE_WITH_PARENT, child_of
 from flan.rundir import Event, Outcome, RunSettings
 from flan.spec import Spec
 from flan.store import Store
-from flan.tasks.task import Collection, Task, load_collection, load_task
+from flan.tasks.task import Collection, DatasetSource, Task, load_collection, load_task
 
 
 class RunFailed(FlanError):
@@ -40,31 +40,50 @@ class RunFailed(FlanError):
 
 
 class LocalLibrary:
-    """What names mean on a machine without a server: collection tasks, YAML files, model directories."""
+    """What names mean on a machine without a server: collection tasks, YAML files, model directories.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    `brought` is a folder of tasks, each in a file of its name: `flan import` writes such ones. The rows of one
+    that has a dataset lie beside it, `NAME.jsonl`, all of them to train on.
+    """
+
+    def __init__(self, store: Store, brought: Path | None = None) -> None:
+        self._store, self._brought = store, brought
 
     def tasks(self, collection: Collection) -> Mapping[str, Task]:
         """Every task of a collection."""
         return load_collection(collection)
 
     def task(self, reference: str) -> Task:
-        """The task in the YAML file `reference`."""
-        return find_task(reference)
+        """The task in the YAML file `reference`, or of that name in the folder of tasks. Raises NotFound."""
+        path = self._brought / f"{reference}.yaml" if self._brought is not None else None
+        if path is None or reference not in self.names():
+            return find_task(reference)
+        task, rows = load_task(path), path.with_suffix(".jsonl")
+        if not isinstance(task.source, DatasetSource) or not rows.is_file():
+            return task
+        source = task.source.model_copy(
+            update={"splits": {"train": self._store.put_bytes(rows.read_bytes())}}
+        )
+        return task.model_copy(update={"source": source})
+
+    def names(self) -> Iterable[str]:
+        """What the tasks are called that lie in the folder of tasks."""
+        return () if self._brought is None else sorted(path.stem for path in self._brought.glob("*.yaml"))
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """Digest and card of a model directory, a hub model on this machine or a preset (no digest)."""
         return import_base(reference, self._store)
 
 
-def prepare(spec: Spec, out: Path, data: Path | None) -> Path:
+def prepare(spec: Spec, out: Path, data: Path | None, brought: Path | None = None) -> Path:
     """Resolve `spec` and lay its run directory under `out`; the run directory.
+
+    `brought` is a folder of tasks that names may mean, besides those of the collections.
 
     Where checkpoints of the same spec lie already, the run goes on from the newest that verifies.
     """
     store = Store(out / "store")
-    resolved = resolve(spec, LocalLibrary(store), Places(data=data, store=store))
+    resolved = resolve(spec, LocalLibrary(store, brought), Places(data=data, store=store))
     directory = out / "run"
     settings = RunSettings(
         attempt=_next_attempt(directory),

@@ -88,7 +88,7 @@ def test_on_a_terminal_a_bar_tells_how_far_it_is(tmp_path: Path, files: dict[str
 def test_tasks_are_chosen_by_name_cluster_and_preset() -> None:
     """Each once; what there is none of is answered with the nearest name."""
     everything = _wanted([], [], None, everything=True)
-    paper = {task.name for task in _wanted([], [], "flan2021-paper", everything=False)}
+    paper = {task.name for task in _wanted([], [], "flan2021", everything=False)}
     some = [task.name for task in _wanted(["sst2"], ["sentiment"], None, everything=False)]
 
     assert len(everything) == 80
@@ -96,7 +96,7 @@ def test_tasks_are_chosen_by_name_cluster_and_preset() -> None:
     assert "wsc" not in paper
     assert some[0] == "sst2"
     assert len(set(some)) == len(some) > 1
-    for names, clusters, preset in ((["sst3"], [], None), ([], ["sentimental"], None), ([], [], "flan2021")):
+    for names, clusters, preset in ((["sst3"], [], None), ([], ["sentimental"], None), ([], [], "flan2012")):
         with pytest.raises(NotFound) as caught:
             _wanted(names, clusters, preset, everything=False)
         assert "did you mean" in str(caught.value.hint)

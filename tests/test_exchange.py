@@ -37,11 +37,11 @@ def test_a_file_of_promptsource_is_imported_and_rendered(tmp_path: Path) -> None
     made = RUN.invoke(
         app, ["import", "promptsource", str(file), "--to", str(tmp_path), "--cluster", "sentiment"]
     )
-    shown = RUN.invoke(app, ["render", str(tmp_path / "reviews_short.yaml"), "--rows", str(rows)])
+    shown = RUN.invoke(app, ["render", str(tmp_path / "p3_reviews_short.yaml"), "--rows", str(rows)])
 
     assert made.exit_code == shown.exit_code == 0, made.output
     assert "refused: bad: line 1" in made.stderr
-    assert made.stdout.endswith("reviews_short.yaml  2 templates, 1 refused\n")
+    assert made.stdout.endswith("p3_reviews_short.yaml  2 templates, 1 refused\n")
     assert shown.stdout == "Fine.\n[target] good\n\nWrite.\n[target] Fine.\n\n"
 
 
@@ -101,10 +101,10 @@ def test_a_whole_collection_is_linted() -> None:
     machine = RUN.invoke(app, ["lint", "--collection", "flan", "-o", "json"])
 
     assert text.exit_code == machine.exit_code == 0, text.output
-    assert "flan2021-paper: 63 datasets in 12 clusters" in text.stdout
+    assert "flan2021: 63 datasets in 12 clusters" in text.stdout
     counted = json.loads(machine.stdout)
     assert sum(each["tasks"] for each in counted["clusters"]) == 80
-    assert counted["presets"]["flan2021-paper"]["Translation"] == 9
+    assert counted["presets"]["flan2021"]["Translation"] == 9
     assert counted["findings"] == []
 
 

@@ -1,7 +1,7 @@
 """What the names in a spec mean here: tasks of the collections, uploads, models."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -41,6 +41,10 @@ class CatalogLibrary:
     def task(self, reference: str) -> Task:
         """A task of a collection, or an uploaded template set. Raises NotFound."""
         return template_sets.any_task(self._session, reference)
+
+    def names(self) -> Iterable[str]:
+        """What uploaded template sets are called."""
+        return template_sets.names(self._session)
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """Digest and card of a preset (neither), a registered model, a directory or a cached hub model.

@@ -80,6 +80,11 @@ def task_of(session: Session, row: TemplateSetRow) -> Task:
     return parse(Task, task.model_dump(mode="json") | {"source": {"kind": "dataset", **filled}})
 
 
+def names(session: Session) -> list[str]:
+    """What the template sets are called, each once, in name order."""
+    return sorted(versions.names(session, TemplateSetRow))
+
+
 def any_task(session: Session, reference: str) -> Task:
     """A task of a collection, or an uploaded template set. Raises NotFound; `near` is the likeliest name."""
     task = built_in(reference)

@@ -32,7 +32,7 @@ def list_tasks(
     cluster: Annotated[str | None, Query(max_length=64, description="Only tasks of this cluster.")] = None,
     family: Annotated[str | None, Query(max_length=64, description="Only variants of this dataset.")] = None,
     preset: Annotated[
-        str | None, Query(max_length=64, description="Only tasks of this preset, such as flan2021-paper.")
+        str | None, Query(max_length=64, description="Only tasks of this preset, such as flan2021.")
     ] = None,
     has_choices: Annotated[
         bool | None, Query(description="Only tasks that are answered by choosing an option, or the others.")

@@ -1,4 +1,4 @@
-"""Number of a draw → example: which row, through which template, and what becomes of it as text and as ids.
+"""Number of a draw → example: which row, through which template, behind which solved rows; as text and as ids.
 
 The one way from a place of the stream to what is trained on: the stream itself, the tokenizer of a preset and
 the preview of a mixture all take it. What draw i is depends on the spec, its seed and i alone.
@@ -6,20 +6,24 @@ the preview of a mixture all take it. What draw i is depends on the spec, its se
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from flan.card import Contract
-from flan.data.mixture import Draw, mixer_of, usable_templates
+from flan.data.mixture import Draw, leaf_tasks, mixer_of, usable_templates
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import AnyTokenizer, Fitted, Question, fit_all
+from flan.data.shots import Solved, SolvedRow
+from flan.data.tokens import AnyTokenizer, Fitted, Question, Tokens, fit_all
 from flan.errors import FlanError
 from flan.spec import TuneSpec, canonical_json
-from flan.tasks.options import layout_of
-from flan.tasks.render import Rendered, instance, render
+from flan.tasks.options import Layout, layout_of
+from flan.tasks.render import Instance, Rendered, instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 
 DIGESTED_DRAWS = 10_000
 """How many draws the digest of a stream is of."""
+MAX_TRIES_PER_SHOT = 4
+"""Rows looked at for each solved row that is wanted: broken ones are passed over, and never all are read."""
 
 
 class Examples:
@@ -29,17 +33,24 @@ class Examples:
     """
 
     def __init__(self, spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> None:
-        self._spec, self._tasks, self._rows = spec, tasks, rows
+        self._spec, self._rows, self._leaves = spec, rows, spec.mixture.leaves
         self._mixer = mixer_of(spec, tasks, {name: len(rows[name]) for name in tasks})
-        self._templates = {name: usable_templates(task, spec.mixture) for name, task in tasks.items()}
+        self._tasks = leaf_tasks(spec, tasks)
+        self._templates = [
+            {name: usable_templates(task, leaf) for name, task in among.items()}
+            for leaf, among in zip(self._leaves, self._tasks, strict=True)
+        ]
 
     def draw(self, number: int) -> Draw:
-        """Which task, row and template draw `number` is."""
+        """Which task, row, template and form draw `number` is."""
         return self._mixer.draw(number)
 
     def rendered(self, number: int) -> Rendered:
-        """Draw `number` as text, at its full length. Raises RowError, UnreadableRow."""
-        _, row, template, layout = self._question(number)
+        """The question of draw `number` as text, at its full length, without solved rows.
+
+        Raises RowError, UnreadableRow.
+        """
+        _, row, template, layout = self._question(self._mixer.draw(number), number)
         return render(row, template, layout)
 
     def fitted(
@@ -49,27 +60,55 @@ class Examples:
 
         Why: InputTooLong, TargetTooLong, RowError, UnreadableRow.
         """
-        questions = [self._question_or_fault(number) for number in numbers]
+        draws = [self._mixer.draw(number) for number in numbers]
+        questions = [
+            self._question_or_fault(draw, number) for draw, number in zip(draws, numbers, strict=True)
+        ]
         sound = [each for each in questions if isinstance(each, Question)]
         input_length, target_length = self._spec.input_length, self._spec.target_length
         found = iter(fit_all(sound, tokenizer, contract, input_length, target_length=target_length))
-        return [next(found) if isinstance(each, Question) else each for each in questions]
+        fitted = [next(found) if isinstance(each, Question) else each for each in questions]
+        for place, (draw, number, question) in enumerate(zip(draws, numbers, questions, strict=True)):
+            alone = fitted[place]
+            if draw.has_shots and isinstance(question, Question) and isinstance(alone, Fitted):
+                solved = self._solved(draw, number)
+                prompt = solved.before(alone, question.template, input_length, tokenizer, contract)
+                rendered = alone.rendered._replace(input=prompt.text)
+                fitted[place] = Fitted(rendered, Tokens(prompt.ids, alone.tokens.target_ids), alone.cut)
+        return fitted
 
     def digest(self) -> str:
         """sha256 over the first DIGESTED_DRAWS draws: streams that differ in it are different streams."""
         draws = [list(self._mixer.draw(number)) for number in range(DIGESTED_DRAWS)]
         return hashlib.sha256(canonical_json(draws).encode()).hexdigest()
 
-    def _question_or_fault(self, number: int) -> Question | FlanError:
+    def _question_or_fault(self, draw: Draw, number: int) -> Question | FlanError:
         try:
-            return self._question(number)
+            return self._question(draw, number)
         except (RowError, UnreadableRow) as fault:
             return fault
 
-    def _question(self, number: int) -> Question:
-        draw = self._mixer.draw(number)
-        task = self._tasks[draw.task]
+    def _question(self, draw: Draw, number: int) -> Question:
+        task = self._tasks[draw.leaf][draw.task]
         row = instance(task, self._rows[draw.task][draw.row])
-        key = (self._spec.seed, draw.task, draw.row, number)
-        layout = layout_of(self._spec.mixture.options, len(row.choices), *key)
-        return Question(task, row, task.templates[self._templates[draw.task][draw.template]], layout)
+        template = task.templates[self._templates[draw.leaf][draw.task][draw.template]]
+        return Question(task, row, template, self._layout(draw, row, draw.row, number))
+
+    def _layout(self, draw: Draw, row: Instance, *key: str | int) -> Layout | None:
+        policy = self._leaves[draw.leaf].options if draw.has_options else "none"
+        return layout_of(policy, len(row.choices), self._spec.seed, draw.task, *key)
+
+    def _solved(self, draw: Draw, number: int) -> Solved:
+        """The solved rows before draw `number`: other rows of its task."""
+        form, task = self._leaves[draw.leaf].few_shot, self._tasks[draw.leaf][draw.task]
+        assert form is not None, "only a leaf with few_shot draws an example with solved rows"
+        found: list[SolvedRow] = []
+        for row in islice(self._mixer.candidates(draw, number), MAX_TRIES_PER_SHOT * form.shots):
+            try:
+                solved = instance(task, self._rows[draw.task][row])
+            except (RowError, UnreadableRow):
+                continue
+            found.append(SolvedRow(row, solved, self._layout(draw, solved, "exemplar", row, number)))
+            if len(found) == form.shots:
+                break
+        return Solved(form, found)

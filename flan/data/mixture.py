@@ -2,31 +2,28 @@
 
 To resume is to start at a number; nothing is shuffled in memory and nothing depends on what was drawn
 before. Draws come in blocks of 65,536. Every block holds each task exactly as often as its rate says, in a
-seeded order; a task's k-th draw is row k of its rows in a seeded order that is fresh in every epoch.
+seeded order; a task's k-th draw is row k of its rows in a seeded order that is fresh in every epoch. Whether an
+example has solved rows before it, or no OPTIONS block, is drawn for it alone.
 
-Randomness comes from raw Philox words and sha256, whose values never change between library versions.
+Randomness comes from raw Philox words and hashes, whose values never change between library versions.
 """
 
 import hashlib
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from flan.errors import FlanError
+from flan.data.rates import BLOCK, Size, mixing_rates, quotas
 from flan.spec import Mixture, TuneSpec
+from flan.tasks.exemplars import candidates
+from flan.tasks.formats import formatted
 from flan.tasks.task import Task
 
-BLOCK = 65_536
 Integers = npt.NDArray[np.int64]
-
-
-class EmptyMixture(FlanError):
-    """Nothing is left to train on."""
-
-    code, blame = "empty_mixture", "user"
+Member = tuple[int, str]
+"""A task in a leaf: the number of the leaf, and the task's name. One task may be in several leaves."""
 
 
 class Draw(NamedTuple):
@@ -36,45 +33,69 @@ class Draw(NamedTuple):
     row: int
     template: int
     """Which of the task's usable templates, counted from 0."""
+    leaf: int = 0
+    """Which of the mixture's leaves it is of."""
+    has_shots: bool = False
+    """Whether solved rows stand before it."""
+    has_options: bool = True
+    """Whether its OPTIONS block is shown, where the template has one."""
 
 
 class Mixer:
     """The endless sequence of draws of one mixture.
 
-    `num_rows` and `num_templates` (usable ones) are given per task. Not to be shared between threads: the
-    orders in use are kept, though no draw depends on them.
+    `members` are the tasks of each leaf, in order. Not to be shared between threads: the orders in use are
+    kept, though no draw depends on them. Raises EmptyMixture.
     """
 
-    def __init__(
-        self, num_rows: Mapping[str, int], num_templates: Mapping[str, int], mixture: Mixture, seed: int
-    ) -> None:
-        self._seed = seed
-        self._tasks = sorted(num_rows)
-        self._num_templates = num_templates
-        self._rates = mixing_rates(num_rows, mixture)
+    def __init__(self, mixture: Mixture, members: Sequence[Mapping[str, Size]], seed: int) -> None:
+        self._seed, self._leaves = seed, mixture.leaves
+        found = mixing_rates(mixture, members)
+        self._rates = {(i, name): leaf[name] for i, leaf in enumerate(found) for name in sorted(leaf)}
+        self._members = list(self._rates)
+        self._sizes = {(i, name): members[i][name] for i, name in self._members}
         self._quotas = quotas(self._rates)
-        self._kept = {task: _kept_rows(n, mixture.examples_cap, seed, task) for task, n in num_rows.items()}
         self._order = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
-        self._epochs: dict[str, tuple[int, Integers]] = {}
+        self._epochs: dict[Member, tuple[int, Integers]] = {}
+        self._samples: dict[Member, Integers] = {}
 
-    def rates(self) -> dict[str, float]:
-        """Task → probability of being drawn; sums to 1."""
+    def rates(self) -> dict[Member, float]:
+        """Task in a leaf → probability of being drawn; sums to 1."""
         return dict(self._rates)
 
     def draw(self, number: int) -> Draw:
         """The draw of that number, from 0."""
         block, place = divmod(number, BLOCK)
         tasks, ranks = self._block_order(block)
-        task = self._tasks[tasks[place]]
-        count = block * self._quotas[task] + int(ranks[place])
-        epoch, position = divmod(count, len(self._kept[task]))
-        row = int(self._kept[task][self._epoch_order(task, epoch)[position]])
-        return Draw(task, row, _word(self._seed, "template", task, count) % self._num_templates[task])
+        member = self._members[tasks[place]]
+        return self.draw_of(member, block * self._quotas[member] + int(ranks[place]))
+
+    def draw_of(self, member: Member, count: int) -> Draw:
+        """The draw that is number `count` among those of one task in a leaf, from 0."""
+        leaf, key = self._leaves[member[0]], self._key(member)
+        epoch, position = divmod(count, self._num_used(member))
+        shots = leaf.few_shot.share if leaf.few_shot else 0.0
+        return Draw(
+            task=member[1],
+            row=self._row(member, int(self._epoch_order(member, epoch)[position])),
+            template=self._template(member, count),
+            leaf=member[0],
+            has_shots=_is_drawn(shots, self._seed, "shots", key, count),
+            has_options=not _is_drawn(leaf.no_options_share, self._seed, "no options", key, count),
+        )
+
+    def candidates(self, draw: Draw, number: int) -> Iterator[int]:
+        """Other rows of the task of draw `number`, in an order of its own, none twice."""
+        member = (draw.leaf, draw.task)
+        order = candidates(self._num_used(member), self._seed, "exemplars", self._key(member), number)
+        rows = (self._row(member, place) for place in order)
+        return (row for row in rows if row != draw.row)
 
     def _block_order(self, block: int) -> tuple[Integers, Integers]:
         """For each place of the block: which task, and how many of it stand before in the block."""
         if self._order[0] != block:
-            in_turn = np.repeat(np.arange(len(self._tasks)), [self._quotas[task] for task in self._tasks])
+            counts = [self._quotas[member] for member in self._members]
+            in_turn = np.repeat(np.arange(len(self._members)), counts)
             tasks = in_turn[permutation(BLOCK, self._seed, "block", block)]
             by_task = np.argsort(tasks, kind="stable")
             ranks = np.empty(BLOCK, np.int64)
@@ -82,60 +103,69 @@ class Mixer:
             self._order = (block, tasks, ranks)
         return self._order[1:]
 
-    def _epoch_order(self, task: str, epoch: int) -> Integers:
-        kept = self._epochs.get(task)
+    def _key(self, member: Member) -> str:
+        """What tells the random numbers of one task in a leaf from all others."""
+        return member[1] if len(self._leaves) == 1 else f"{member[0]}/{member[1]}"
+
+    def _num_used(self, member: Member) -> int:
+        return min(self._sizes[member].rows, self._leaves[member[0]].examples_cap)
+
+    def _row(self, member: Member, place: int) -> int:
+        """The row at `place` among those that the cap leaves."""
+        if self._num_used(member) == self._sizes[member].rows:
+            return place
+        if member not in self._samples:
+            size, count = self._sizes[member].rows, self._num_used(member)
+            self._samples[member] = sample(size, count, self._seed, "cap", self._key(member))
+        return int(self._samples[member][place])
+
+    def _epoch_order(self, member: Member, epoch: int) -> Integers:
+        kept = self._epochs.get(member)
         if kept is None or kept[0] != epoch:
-            kept = (epoch, permutation(len(self._kept[task]), self._seed, "epoch", task, epoch))
-            self._epochs[task] = kept
+            key = (self._seed, "epoch", self._key(member), epoch)
+            kept = (epoch, permutation(self._num_used(member), *key))
+            self._epochs[member] = kept
         return kept[1]
 
-
-def mixing_rates(num_rows: Mapping[str, int], mixture: Mixture) -> dict[str, float]:
-    """Probability that the next example comes from each task; sums to 1.
-
-    Proportional to min(rows after the cap, rate_maximum) ** (1 / temperature).
-    Raises EmptyMixture when no task has a row.
-    Source: Raffel et al. 2020, 3.5.2; maximum from Wei et al. 2022, 2.4.
-    """
-    empty = sorted(task for task, rows in num_rows.items() if rows < 1)
-    if empty or not num_rows:
-        raise EmptyMixture(f"no rows for {', '.join(empty)}" if empty else "no task is left to train on")
-    counted = {task: min(n, mixture.examples_cap, mixture.rate_maximum) for task, n in num_rows.items()}
-    # In logarithms: 3,000 ** (1 / temperature) overflows for a small temperature.
-    largest = max(counted.values())
-    weights = {task: math.exp(math.log(n / largest) / mixture.temperature) for task, n in counted.items()}
-    total = sum(weights.values())
-    return {task: weight / total for task, weight in weights.items()}
+    def _template(self, member: Member, count: int) -> int:
+        size, rate = self._sizes[member], self._leaves[member[0]].inverted_rate
+        key = (self._key(member), count)
+        word = _word(self._seed, "template", *key)
+        if rate is None or not size.inverted or len(size.inverted) == size.templates:
+            return word % size.templates
+        is_inverted = _is_drawn(rate / (1 + rate), self._seed, "inverted", *key)
+        among = [place for place in range(size.templates) if (place in size.inverted) == is_inverted]
+        return among[word % len(among)]
 
 
-def quotas(rates: Mapping[str, float]) -> dict[str, int]:
-    """How often each task stands in a block: whole numbers that sum to BLOCK, none zero.
-
-    By largest remainder, after one place for every task; a tie goes to the first name.
-    """
-    left = BLOCK - len(rates)
-    if left < 0:
-        raise EmptyMixture(f"{len(rates)} tasks are more than a block of {BLOCK} draws can hold")
-    # A task's due beyond its one place; where one place is already more than its rate, nothing.
-    due = {task: max(0.0, rate * BLOCK - 1) for task, rate in rates.items()}
-    total = sum(due.values())
-    shares = {task: left * part / total if total else 0.0 for task, part in due.items()}
-    whole = {task: math.floor(share) for task, share in shares.items()}
-    by_remainder = sorted(rates, key=lambda task: (whole[task] - shares[task], task))
-    extra = set(by_remainder[: left - sum(whole.values())])
-    return {task: 1 + whole[task] + (task in extra) for task in rates}
+def usable_templates(task: Task, leaf: Mixture) -> tuple[int, ...]:
+    """Indices of the templates of `task` that a leaf draws from: its first ones, inverted only if asked."""
+    wanted = range(len(task.templates)) if leaf.include_inverted else task.answer_templates
+    return tuple(wanted)[: leaf.templates_per_task]
 
 
-def usable_templates(task: Task, mixture: Mixture) -> tuple[int, ...]:
-    """Indices of the templates of `task` that a mixture draws from: its first ones, inverted only if asked."""
-    wanted = range(len(task.templates)) if mixture.include_inverted else task.answer_templates
-    return tuple(wanted)[: mixture.templates_per_task]
+def size_of(task: Task, num_rows: int, leaf: Mixture) -> Size:
+    """What of `task`, asked in the leaf's format, its rate there depends on."""
+    used = usable_templates(task, leaf)
+    inverted = (place for place, index in enumerate(used) if task.templates[index].role == "inverted")
+    return Size(num_rows, len(used), tuple(inverted))
+
+
+def leaf_tasks(spec: TuneSpec, tasks: Mapping[str, Task]) -> list[dict[str, Task]]:
+    """For each leaf of the mixture, its tasks in the format that it asks them in. Raises NoFields."""
+    assert spec.pins is not None or len(spec.mixture.leaves) == 1, "who is in which leaf is pinned"
+    names = spec.pins.leaves if spec.pins is not None and spec.pins.leaves else (tuple(tasks),)
+    leaves = zip(spec.mixture.leaves, names, strict=True)
+    return [{name: formatted(tasks[name], leaf.prompt_format) for name in among} for leaf, among in leaves]
 
 
 def mixer_of(spec: TuneSpec, tasks: Mapping[str, Task], num_rows: Mapping[str, int]) -> Mixer:
     """The mixer of a job that trains on `tasks`."""
-    num_templates = {name: len(usable_templates(task, spec.mixture)) for name, task in tasks.items()}
-    return Mixer({name: num_rows[name] for name in tasks}, num_templates, spec.mixture, spec.seed)
+    leaves = zip(spec.mixture.leaves, leaf_tasks(spec, tasks), strict=True)
+    sizes = [
+        {name: size_of(task, num_rows[name], leaf) for name, task in among.items()} for leaf, among in leaves
+    ]
+    return Mixer(spec.mixture, sizes, spec.seed)
 
 
 def permutation(size: int, *key: str | int) -> Integers:
@@ -149,8 +179,9 @@ def sample(size: int, count: int, *key: str | int) -> Integers:
     return np.sort(permutation(size, *key)[:count]) if count < size else np.arange(size)
 
 
-def _kept_rows(num_rows: int, cap: int, seed: int, task: str) -> Integers:
-    return sample(num_rows, cap, seed, "cap", task)
+def _is_drawn(share: float, *key: str | int) -> bool:
+    """True for `share` of all keys."""
+    return share > 0 and _word(*key) < share * 2**64
 
 
 def _word(*key: str | int) -> int:

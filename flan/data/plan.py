@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from flan.card import ModelCard
-from flan.data.mixture import mixing_rates, usable_templates
+from flan.data.mixture import leaf_tasks, size_of, usable_templates
+from flan.data.rates import mixing_rates
 from flan.errors import FlanError
-from flan.spec import Document, EvaluateSpec, ServeSpec, Spec, TuneSpec
+from flan.spec import Document, EvaluateSpec, HoldOut, Mixture, ServeSpec, Spec, TuneSpec
 from flan.tasks.task import Task
 
 
@@ -29,6 +30,8 @@ class PlannedTask(Document):
     """Name of the task."""
     cluster: str
     """Its cluster."""
+    part: str | None = None
+    """Which part of the mixture draws it, where there are several; a task may be in more than one."""
     num_rows: int
     """Rows of the split that is read."""
     num_used: int
@@ -50,6 +53,8 @@ class Plan(Document):
     """Cluster → probability that a training example comes from it."""
     excluded: dict[str, str] = {}
     """Task → why it is left out."""
+    missing: dict[str, float | None] = {}
+    """Task that is not here → the share of the examples it would have had; null where its size is not known."""
     steps: int | None = None
     """Optimizer updates."""
     pack_length: int | None = None
@@ -92,6 +97,7 @@ def make_plan(
             name: sum(task.rate or 0 for task in planned if task.cluster == name) for name in clusters
         },
         excluded=spec.pins.excluded,
+        missing=spec.pins.missing,
         steps=spec.steps,
         pack_length=spec.packed_length,
         packs_per_step=spec.packs_per_step,
@@ -105,17 +111,24 @@ def make_plan(
 def _trained(spec: TuneSpec, tasks: Mapping[str, Task]) -> tuple[PlannedTask, ...]:
     assert spec.pins is not None
     num_rows = {name: spec.pins.tasks[name].num_rows["train"] for name in spec.pins.train}
-    rates = mixing_rates(num_rows, spec.mixture)
+    leaves, asked = spec.mixture.leaves, leaf_tasks(spec, tasks)
+    sizes = [
+        {name: size_of(task, num_rows[name], leaf) for name, task in among.items()}
+        for leaf, among in zip(leaves, asked, strict=True)
+    ]
+    rates = mixing_rates(spec.mixture, sizes)
     return tuple(
         PlannedTask(
             name=name,
-            cluster=tasks[name].cluster,
+            cluster=task.cluster,
+            part=(leaf.name or f"part {i}") if len(leaves) > 1 else None,
             num_rows=num_rows[name],
-            num_used=min(num_rows[name], spec.mixture.examples_cap),
-            num_templates=len(usable_templates(tasks[name], spec.mixture)),
-            rate=rates[name],
+            num_used=min(num_rows[name], leaf.examples_cap),
+            num_templates=len(usable_templates(task, leaf)),
+            rate=rates[i][name],
         )
-        for name in spec.pins.train
+        for i, leaf in enumerate(leaves)
+        for name, task in asked[i].items()
     )
 
 
@@ -176,6 +189,15 @@ def _disk_bytes(spec: TuneSpec, card: ModelCard | None) -> int | None:
     return per_checkpoint * (spec.keep_checkpoints + 1) + card.num_parameters * 4
 
 
+def _held_out(mixture: Mixture) -> HoldOut:
+    """The clusters and tasks that it holds out anywhere."""
+    below = [mixture.hold_out, *map(_held_out, mixture.parts)]
+    return HoldOut(
+        clusters=tuple(sorted({name for each in below for name in each.clusters})),
+        tasks=tuple(sorted({name for each in below for name in each.tasks})),
+    )
+
+
 def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
     warnings = []
     slots, packs, ranks = spec.packs_per_step * spec.packed_length, spec.packs_per_step, spec.resources.ranks
@@ -185,7 +207,7 @@ def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
         )
     if packs % ranks:
         warnings.append(f"{packs} packs do not divide among {ranks} ranks: {-packs % ranks} a step are empty")
-    held_out = spec.mixture.hold_out
+    held_out = _held_out(spec.mixture)
     if card is None or not (held_out.clusters or held_out.tasks):
         return warnings
     if card.lineage.tasks_seen is None or card.lineage.clusters_seen is None:

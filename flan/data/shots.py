@@ -6,8 +6,9 @@ from contextlib import suppress
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from flan.card import Contract
 from flan.data.rows import Rows, UnreadableRow
-from flan.data.tokens import Fitted, Ids, Reader, encode_prompt, encode_target
+from flan.data.tokens import AnyTokenizer, Fitted, Ids, encode_prompt, encode_target
 from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.exemplars import balanced_candidates, candidates, num_that_fit, with_exemplars
 from flan.tasks.options import Layout, layout_of
@@ -100,9 +101,15 @@ class Solved:
     def __init__(self, form: FewShot, rows: Sequence[SolvedRow]) -> None:
         self.form, self._rows = form, rows
 
-    def before(self, fitted: Fitted, template: AnyTemplate, input_length: int, model: Reader) -> Prompt:
+    def before(
+        self,
+        fitted: Fitted,
+        template: AnyTemplate,
+        input_length: int,
+        tokenizer: AnyTokenizer,
+        contract: Contract,
+    ) -> Prompt:
         """The question behind as many of the first solved rows as fit, each asked through its template."""
-        tokenizer, contract = model.tokenizer, model.card.contract
         solved = self.through(template)
         lengths = [
             len(encode_prompt(tokenizer, contract, one.input))

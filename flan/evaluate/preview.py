@@ -148,7 +148,7 @@ def _with_tokens(
     fitted = fit(task, row, asked, model.tokenizer, contract, length, layout=layout)
     prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, ())
     if solved:
-        prompt = solved.before(fitted, asked, length, model)
+        prompt = solved.before(fitted, asked, length, model.tokenizer, contract)
     rendered = fitted.rendered._replace(input=prompt.text)
     tokens = Tokens(prompt.ids, fitted.tokens.target_ids)
     view = TokenView(

@@ -138,7 +138,7 @@ def _question(
     fitted = fit(task, row, chosen, tokenizer, card.contract, length, layout=layout)
     prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, ())
     if solved:
-        prompt = solved.before(fitted, chosen, length, model)
+        prompt = solved.before(fitted, chosen, length, tokenizer, card.contract)
     return Question(
         template=template,
         row=number,

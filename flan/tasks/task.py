@@ -90,6 +90,11 @@ class HubSource(Document):
         start, stop = (int(end) if end else None for end in ends.split(":"))
         return Part(name, slice(start, stop))
 
+    def published_rows(self, split: str) -> int | None:
+        """How many rows `split` has where the dataset is whole; None where that is not on record."""
+        part = self.part(split)
+        return part.count(self.rows[part.split]) if part.split in self.rows else None
+
 
 class DatasetSource(Document):
     """An uploaded dataset. `splits` is filled in when a job is accepted: split → rows by digest."""

@@ -1,8 +1,8 @@
 """Which tasks are kin: clusters, which of them are adjacent, and which tasks were made from the same texts.
 
 From it follow the two answers on which a zero-shot claim rests: which tasks a mixture must leave out
-(`excluded`), and whether a model has seen anything akin to a task (`verdict`). Source of the rules: Wei et
-al. 2022, 2.2, and the released code's inter-cluster splits.
+(flan/tasks/holdouts.py), and whether a model has seen anything akin to a task (`verdict`). Source of the rules:
+Wei et al. 2022, 2.2, and the released code's splits.
 """
 
 import difflib
@@ -13,8 +13,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from flan.card import Lineage
-from flan.errors import InvalidDocument, NotFound, Problem
-from flan.spec import Document, HoldOut, Name, Reference, parse
+from flan.errors import NotFound
+from flan.spec import Document, Name, Reference, parse
 from flan.tasks.task import Collection, Task, collection_folder
 from flan.tasks.yaml_text import parse_yaml
 
@@ -61,18 +61,32 @@ class Preset(Document):
         return task.name if task.kin in self.counted_apart else task.kin
 
 
+class ClusterGroups(Document):
+    """The datasets of a cluster, in an order that splits depend on."""
+
+    cluster: Name
+    seed: int = Field(ge=0)
+    """Of the permutation in which they are held out."""
+    groups: tuple[tuple[Name, ...], ...]
+    """Tasks that are held out together."""
+
+
 class Taxonomy(Document):
     """The clusters of a collection.
 
     Adjacency goes both ways however it is written; `neighbours` holds it complete. `lineage` names what
-    the cluster rule does not catch. It never changes what is trained on (the paper's rule does not know
-    it), but a verdict counts it.
+    the cluster rule does not catch: a verdict always counts it, a hold-out where it is asked to (the paper's
+    rule does not know it).
     """
 
     clusters: dict[Name, str] = Field(min_length=1)
     """Cluster → display name."""
     adjacency: dict[Name, tuple[Name, ...]] = {}
     lineage: tuple[SharedSource, ...] = ()
+    ablation: tuple[Name, ...] = ()
+    """Clusters in the order in which the paper's ablation adds them."""
+    intra_cluster: tuple[ClusterGroups, ...] = ()
+    """Of which datasets a split within clusters holds out one; a cluster that is not named has its families."""
     presets: dict[Name, Preset] = {}
 
     @model_validator(mode="after")
@@ -81,10 +95,13 @@ class Taxonomy(Document):
             for name in (cluster, *neighbours):
                 if name not in self.clusters:
                     raise ValueError(
-                        f"adjacency names {name!r}, which is none of the clusters{_near(name, self.clusters)}"
+                        f"adjacency names {name!r}, which is none of the clusters{near(name, self.clusters)}"
                     )
             if cluster in neighbours:
                 raise ValueError(f"{cluster!r} cannot be adjacent to itself")
+        for name in (*self.ablation, *(each.cluster for each in self.intra_cluster)):
+            if name not in self.clusters:
+                raise ValueError(f"{name!r} is none of the clusters{near(name, self.clusters)}")
         for edge in self.lineage:
             if edge.a == edge.b:
                 raise ValueError(f"lineage joins {edge.a!r} with itself")
@@ -120,28 +137,6 @@ def relatives(task: Task, tasks: Iterable[Task]) -> frozenset[str]:
     return frozenset(other.name for other in tasks if other.kin == task.kin and other.name != task.name)
 
 
-def excluded(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> dict[str, str]:
-    """Task → why it is left out of training, in plain words, for those of `tasks` that are.
-
-    A held-out cluster goes whole, and so do its neighbours unless `hold_out.adjacent` is "ignore"; a held-out
-    task takes its family along. The first reason that applies is given.
-    Raises InvalidDocument naming every cluster and task of `hold_out` that does not exist.
-    """
-    _check_names(tasks, hold_out, taxonomy)
-    reasons: dict[str, str] = {}
-    for cluster in hold_out.clusters:
-        _add(reasons, tasks, f"held out: cluster {cluster}", {cluster})
-    for name in hold_out.tasks:
-        reasons.setdefault(name, "held out by name")
-        for relative in sorted(relatives(tasks[name], tasks.values())):
-            reasons.setdefault(relative, f"of the same family ({tasks[name].kin}) as held-out {name}")
-    if hold_out.adjacent == "exclude":
-        for cluster in hold_out.clusters:
-            neighbours = set(taxonomy.neighbours.get(cluster, ()))
-            _add(reasons, tasks, f"adjacent to held-out cluster {cluster}", neighbours)
-    return reasons
-
-
 def verdict(lineage: Lineage, task: Task, taxonomy: Taxonomy, tasks: abc.Collection[Task]) -> Verdict:
     """Whether a model of this `lineage` meets `task` for the first time.
 
@@ -165,31 +160,7 @@ def _are_adjacent(a: str, b: str, adjacency: Mapping[str, tuple[str, ...]]) -> b
     return b in adjacency.get(a, ()) or a in adjacency.get(b, ())
 
 
-def _add(reasons: dict[str, str], tasks: Mapping[str, Task], reason: str, clusters: set[str]) -> None:
-    for name, task in tasks.items():
-        if task.cluster in clusters:
-            reasons.setdefault(name, reason)
-
-
-def _check_names(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> None:
-    clusters = set(taxonomy.clusters) | {task.cluster for task in tasks.values()}
-    problems = _strangers("cluster", hold_out.clusters, clusters) + _strangers("task", hold_out.tasks, tasks)
-    if problems:
-        raise InvalidDocument(f"hold_out: {problems[0]['message']}", problems)
-
-
-def _strangers(what: str, names: tuple[str, ...], known: abc.Collection[str]) -> list[Problem]:
-    return [
-        {
-            "pointer": f"/mixture/hold_out/{what}s/{i}",
-            "code": f"unknown_{what}",
-            "message": f"there is no {what} {name!r}{_near(name, known)}",
-        }
-        for i, name in enumerate(names)
-        if name not in known
-    ]
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `name`: what of `known` is spelt most like it, if anything is."""
+    likely = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {likely[0]!r}?" if likely else ""

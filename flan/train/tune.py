@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from flan.data.batches import Stream
-from flan.data.resolve import TRAIN, open_pinned_rows, pinned_tasks
+from flan.data.members import TRAIN
+from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.model.adapters import Adapter
 from flan.model.export import export

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flan.data.mixture import (
-    BLOCK,
-    EmptyMixture,
-    Mixer,
-    mixing_rates,
-    permutation,
-    quotas,
-    sample,
-    usable_templates,
-)
+from flan.data.mixture import Mixer, permutation, sample, usable_templates
+from flan.data.rates import BLOCK, EmptyMixture, Size, mixing_rates, quotas
 from flan.spec import Mixture
 from tests.kit.tasks import make_task
 
@@ -28,33 +20,40 @@ COUNTS = st.dictionaries(
 
 
 def mixer(sizes: dict[str, int], seed: int = 0, templates: int = 10, **mixture: object) -> Mixer:
-    return Mixer(sizes, dict.fromkeys(sizes, templates), Mixture(**mixture), seed)
+    return Mixer(Mixture(**mixture), [with_templates(sizes, templates)], seed)
+
+
+def with_templates(sizes: dict[str, int], templates: int = 10) -> dict[str, Size]:
+    return {name: Size(rows, templates) for name, rows in sizes.items()}
+
+
+def rates_of(sizes: dict[str, int], **mixture: object) -> dict[str, float]:
+    (rates,) = mixing_rates(Mixture(**mixture), [with_templates(sizes)])
+    return rates
 
 
 def test_rates_are_those_of_the_worked_example() -> None:
     """Sizes 1,000 / 3,000 / 30,000 mix as 1/7, 3/7, 3/7 under FLAN's maximum (Wei et al. 2022, 2.4)."""
-    assert mixing_rates(SIZES, Mixture()) == pytest.approx({"large": 3 / 7, "middle": 3 / 7, "small": 1 / 7})
+    assert rates_of(SIZES) == pytest.approx({"large": 3 / 7, "middle": 3 / 7, "small": 1 / 7})
 
 
 def test_cap_counts_before_the_rate() -> None:
     """A task's rate follows the rows left after examples_cap."""
-    rates = mixing_rates({"a": 30_000, "b": 500}, Mixture(examples_cap=500))
+    rates = rates_of({"a": 30_000, "b": 500}, examples_cap=500)
 
     assert rates == {"a": 0.5, "b": 0.5}
 
 
 def test_temperature_flattens_and_may_be_extreme() -> None:
     """T = 2 takes square roots; a tiny T gives the largest task nearly everything without overflow."""
-    assert mixing_rates({"a": 400, "b": 100}, Mixture(temperature=2.0)) == pytest.approx(
-        {"a": 2 / 3, "b": 1 / 3}
-    )
-    assert mixing_rates({"a": 400, "b": 100}, Mixture(temperature=1e-3)) == pytest.approx({"a": 1, "b": 0})
+    assert rates_of({"a": 400, "b": 100}, temperature=2.0) == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert rates_of({"a": 400, "b": 100}, temperature=1e-3) == pytest.approx({"a": 1, "b": 0})
 
 
 @given(COUNTS, st.floats(0.05, 100))
 def test_quotas_fill_a_block_and_follow_the_rates(sizes: dict[str, int], temperature: float) -> None:
     """Whole numbers that sum to a block, none zero, each within a few draws of its rate."""
-    rates = mixing_rates(sizes, Mixture(temperature=temperature))
+    rates = rates_of(sizes, temperature=temperature)
     found = quotas(rates)
 
     assert sum(found.values()) == BLOCK
@@ -66,7 +65,8 @@ def test_every_block_has_exactly_the_quotas() -> None:
     """Realised shares are exact in each block, not merely in the long run."""
     mixed = mixer(SIZES)
     for block in (0, 3):
-        seen = Counter(mixed.draw(block * BLOCK + i).task for i in range(BLOCK))
+        draws = (mixed.draw(block * BLOCK + i) for i in range(BLOCK))
+        seen = Counter((draw.leaf, draw.task) for draw in draws)
 
         assert seen == quotas(mixed.rates())
 
@@ -83,7 +83,7 @@ def test_every_row_comes_once_an_epoch(a: int, b: int, task: str, seed: int) -> 
         (i, draw.row) for i, draw in zip(around, map(mixed.draw, around), strict=True) if draw.task == task
     ]
     rows = [row for _, row in places]
-    num_before = quotas(mixed.rates())[task] - sum(i < BLOCK for i, _ in places)
+    num_before = quotas(mixed.rates())[0, task] - sum(i < BLOCK for i, _ in places)
     epochs = [rows[i : i + kept] for i in range(-num_before % kept, len(rows) - kept + 1, kept)]
 
     assert len(rows) < 2 * kept or len(epochs) >= 1
@@ -160,9 +160,9 @@ def test_sample_is_some_of_the_numbers_in_order(size: int, count: int, key: int)
 def test_empty_mixture_is_refused() -> None:
     """No task, or a task without rows, is an error that says which."""
     with pytest.raises(EmptyMixture, match="no task is left"):
-        mixing_rates({}, Mixture())
+        rates_of({})
     with pytest.raises(EmptyMixture, match="no rows for b"):
-        mixing_rates({"a": 1, "b": 0}, Mixture())
+        rates_of({"a": 1, "b": 0})
 
 
 def test_usable_templates_follow_the_mixture() -> None:

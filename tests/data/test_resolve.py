@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from flan.card import CARD_FILE, Contract, Lineage, ModelCard
-from flan.data.mixture import EmptyMixture
+from flan.data.pinning import NothingToEvaluate
 from flan.data.plan import ContextTooShort
+from flan.data.rates import EmptyMixture
 from flan.data.resolve import (
     DatasetChanged,
     HeldOutTask,
-    NothingToEvaluate,
     Resolved,
     open_pinned_rows,
     pinned_tasks,

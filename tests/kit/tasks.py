@@ -85,6 +85,10 @@ class KitLibrary:
             raise NotFound(f"no template set {reference!r}")
         return self._uploaded[reference]
 
+    def names(self) -> Iterable[str]:
+        """What uploaded tasks are called."""
+        return sorted(self._uploaded)
+
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """A model given by the test."""
         if reference not in self._models:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import pytest
 
-from flan.data.mixture import mixing_rates
+from flan.data.mixture import size_of
+from flan.data.rates import mixing_rates
 from flan.spec import HoldOut, Mixture
+from flan.tasks.holdouts import excluded
 from flan.tasks.task import HubSource, Task, load_collection
-from flan.tasks.taxonomy import excluded, load_taxonomy
+from flan.tasks.taxonomy import load_taxonomy
 
 EXAMPLES_CAP = 30_000
 RATE_MAXIMUM = 3_000
@@ -200,7 +202,8 @@ def test_rates_without_entailment_sum_to_the_published_total() -> None:
     assert len(kept) == 55 - len(lacking)
     total = TOTAL_RATE_WITHOUT_ENTAILMENT - sum(SMALL_RATES.get(name, RATE_MAXIMUM) for name in lacking)
     assert _total(kept) == total
-    rates = mixing_rates({name: num_rows(name, "train") for name in kept}, Mixture())
+    sizes = {name: size_of(task, num_rows(name, "train"), Mixture()) for name, task in kept.items()}
+    (rates,) = mixing_rates(Mixture(), [sizes])
     assert rates["copa"] == pytest.approx(350 / total)
     assert rates["winogrande"] == pytest.approx(3_000 / total)
 

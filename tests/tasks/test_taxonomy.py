@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from flan.card import Lineage
 from flan.errors import InvalidDocument
 from flan.spec import HoldOut, parse
+from flan.tasks.holdouts import excluded
 from flan.tasks.task import Task, load_collection
-from flan.tasks.taxonomy import Preset, Taxonomy, excluded, load_taxonomy, relatives, verdict
+from flan.tasks.taxonomy import Preset, Taxonomy, load_taxonomy, relatives, verdict
 from tests.tasks.samples import review_task
 
 CLUSTERS = {"nli": "NLI", "para": "Paraphrase", "rc": "Reading", "cs": "Common sense"}
@@ -211,9 +212,7 @@ def test_the_preset_of_the_paper_has_its_datasets() -> None:
     """12 clusters, with the 62 datasets of the paper and the ninth pair of languages."""
     taxonomy = load_taxonomy("flan")
 
-    counts = taxonomy.presets["flan2021-paper"].num_datasets(
-        load_collection("flan").values(), taxonomy.clusters
-    )
+    counts = taxonomy.presets["flan2021"].num_datasets(load_collection("flan").values(), taxonomy.clusters)
 
     assert counts == PAPER
 

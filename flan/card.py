@@ -43,6 +43,53 @@ class Contract(Document):
     """Token ids that end the target; they are learnt, and scored."""
 
 
+class ComparedRows(Document):
+    """Held-out rows that the rows of a training run were compared with."""
+
+    rows: Sha256
+    """Digest of the rows."""
+    num_rows: int
+    """How many they are."""
+    num_shared: int
+    """How many share a passage with a row that was trained on."""
+
+
+class SharedCount(Document):
+    """What a training task and held-out rows shared, before any row was left out."""
+
+    train: str
+    """The training task."""
+    held_out: str
+    """Held-out rows, as task/split."""
+    train_rows: int
+    """Training rows that share a passage with a held-out row."""
+    held_out_rows: int
+    """Held-out rows that share a passage with a training row."""
+    whole_held_out_rows: int
+    """Of these, the ones of which a whole text is in a training row, letter by letter."""
+
+
+class LeakageCheck(Document):
+    """How the rows of one training run compared with held-out rows; of a run that held nothing out it is empty."""
+
+    policy: Literal["drop", "allow", "fail"]
+    """What was done about training rows that share a passage."""
+    words: int
+    """Words of the shortest shared passage."""
+    short_words: int
+    """The same where the held-out text has fewer."""
+    held_out: dict[str, ComparedRows] = {}
+    """Task/split → its rows."""
+    not_compared: dict[str, str] = {}
+    """Held-out task → why its rows, or some of them, were not compared."""
+    left_out: dict[str, int] = {}
+    """Task → its training rows that were left out because they share a passage."""
+    shared: tuple[SharedCount, ...] = ()
+    """Every pair that shares a passage."""
+    report: Sha256 | None = None
+    """Digest of the whole report, with passages, in the store of the run."""
+
+
 class Lineage(Document):
     """What went into the weights. `None` for tasks means: unknown (a model made elsewhere)."""
 
@@ -62,6 +109,19 @@ class Lineage(Document):
     """Supervised tokens it was tuned on here."""
     adjacency: dict[str, tuple[str, ...]] = {}
     """Cluster → its neighbours, by the taxonomy in force when it was tuned."""
+    leakage: tuple[LeakageCheck, ...] = ()
+    """One for each time it was tuned here, the latest last."""
+
+    def num_shared(self, source: str, rows: str) -> int | None:
+        """At most how many of the held-out rows `source` (task/split, with this digest) share a passage with a row
+        that was trained on; None where some of the training rows were never compared with them."""
+        if self.tasks_seen is None or (self.tasks_seen and not self.leakage):
+            return None
+        compared = [check.held_out.get(source) for check in self.leakage]
+        if any(each is None or each.rows != rows for each in compared):
+            return None
+        known = [each for each in compared if each is not None]
+        return min(known[0].num_rows, sum(each.num_shared for each in known)) if known else 0
 
 
 class ModelCard(Document):

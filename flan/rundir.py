@@ -19,6 +19,8 @@ Events a rank writes, with their data:
     stage.changed       stage: prepare | train | evaluate | serve | finalize
     progress            step, total_steps (or done, total, what), eta_s, and figures worth a line
     metrics             step, values: {"train/loss": …}; a replayed step overwrites
+    leakage.checked     policy, train_rows, num_shared, held_out, left_out, shared, report …: rows were compared
+    leakage.found       policy, shared: and the run refused
     checkpoint.written  step, path (name inside the checkpoints folder), manifest_sha256, size_bytes
     model.written       name, role: tuned | base, path (folder inside the run directory)
     results.written     path (file inside the run directory), summary

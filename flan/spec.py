@@ -401,6 +401,10 @@ class Pins(Document):
     """Task → family, for the same tasks; one without a family is its own."""
     adjacency: dict[str, tuple[str, ...]] = {}
     """Cluster → its neighbours, by the taxonomy in force."""
+    held_out: dict[str, TaskPin] = {}
+    """Tasks whose rows training rows are compared with, by name."""
+    not_compared: dict[str, str] = {}
+    """Task that is held out too → why its rows, or some of them, are not compared."""
     model: Sha256 | None = None
     """The base, evaluated or served model: a directory of the store. None for a preset."""
 
@@ -432,6 +436,8 @@ class TuneSpec(JobSpec):
     folder."""
     mixture: Mixture = Mixture()
     """What it is tuned on."""
+    leakage: Leakage = Leakage()
+    """What is done about training rows that share text with held-out rows."""
     steps: int = Field(default=30_000, ge=1, le=10_000_000)
     """Optimizer updates."""
     tokens_per_step: int = Field(default=8_192, ge=8, le=2**28)

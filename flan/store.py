@@ -22,6 +22,8 @@ from flan.errors import DiskFull, NotFound, StoreCorrupt
 from flan.spec import canonical_json
 
 MANIFEST = "MANIFEST.json"
+NOTES = "notes"
+"""Folder of what was computed from artifacts: key → digest of the result."""
 
 
 class Store:
@@ -77,6 +79,21 @@ class Store:
                 f"artifact {digest[:12]} in {self.root} has other bytes than when it was stored"
             )
         return data
+
+    def note(self, key: str, digest: str) -> None:
+        """Remember that the artifact `digest` is what follows from `key`, a digest of all that it follows from."""
+        folder = self.root / NOTES
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / key, digest.encode())
+
+    def recall(self, key: str) -> str | None:
+        """The artifact that was noted for `key`, verified; None where there is none, or it is not as it was."""
+        try:
+            digest = (self.root / NOTES / key).read_text()
+            self.read_bytes(digest)
+        except (FileNotFoundError, NotFound, StoreCorrupt):
+            return None
+        return digest
 
     def verify_tree(self, digest: str) -> Path:
         """The directory, each file verified against the manifest. Raises NotFound, StoreCorrupt."""

@@ -55,6 +55,10 @@ class Plan(Document):
     """Task → why it is left out."""
     missing: dict[str, float | None] = {}
     """Task that is not here → the share of the examples it would have had; null where its size is not known."""
+    compared: dict[str, int] = {}
+    """Held-out task/split → its rows, with which the training rows will be compared before the first step."""
+    not_compared: dict[str, str] = {}
+    """Held-out task → why its rows, or some of them, cannot be compared."""
     steps: int | None = None
     """Optimizer updates."""
     pack_length: int | None = None
@@ -98,6 +102,12 @@ def make_plan(
         },
         excluded=spec.pins.excluded,
         missing=spec.pins.missing,
+        compared={
+            f"{name}/{split}": num_rows
+            for name, pin in spec.pins.held_out.items()
+            for split, num_rows in pin.num_rows.items()
+        },
+        not_compared=spec.pins.not_compared,
         steps=spec.steps,
         pack_length=spec.packed_length,
         packs_per_step=spec.packs_per_step,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flan.card import CARD_FILE, ModelCard, read_card
+from flan.data.held_out import pin_held_out
 from flan.data.members import check_overlap, leaves_of
 from flan.data.pinning import pin_evaluation, pin_mixture
 from flan.data.plan import Plan, make_plan
@@ -17,7 +18,7 @@ from flan.data.rows import Places, Rows, open_rows
 from flan.data.selectors import Library
 from flan.data.sound import unusable
 from flan.errors import Conflict, FlanError, NotFound, StoreCorrupt
-from flan.spec import EvaluateSpec, Pins, ServeSpec, Spec, TuneSpec, parse
+from flan.spec import EvaluateSpec, Pins, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
 from flan.tasks.formats import formatted
 from flan.tasks.holdouts import excluded
@@ -73,12 +74,9 @@ def pinned_tasks(spec: Spec, store: Store) -> dict[str, Task]:
     Raises NotFound, StoreCorrupt.
     """
     assert spec.pins is not None, "the spec is not resolved"
-    tasks = {}
-    for name, pin in spec.pins.tasks.items():
-        task = parse(Task, json.loads(store.read_bytes(pin.document)))
-        if task.name != name:
-            raise StoreCorrupt(f"the document pinned for task {name} is that of {task.name}")
-        tasks[name] = formatted(task, spec.prompt_format) if isinstance(spec, EvaluateSpec) else task
+    tasks = {name: _pinned_task(name, pin, store) for name, pin in spec.pins.tasks.items()}
+    if isinstance(spec, EvaluateSpec):
+        return {name: formatted(task, spec.prompt_format) for name, task in tasks.items()}
     return tasks
 
 
@@ -88,19 +86,41 @@ def open_pinned_rows(spec: Spec, tasks: Mapping[str, Task], split: str, places: 
     Raises DatasetChanged when they are not those that the job was accepted with; MissingRows.
     """
     assert spec.pins is not None, "the spec is not resolved"
+    pinned = spec.pins.tasks
+    return {
+        name: _open_as_pinned(task, split, pinned[name].rows[split], places) for name, task in tasks.items()
+    }
+
+
+def open_held_out(pins: Pins, places: Places) -> dict[str, Rows]:
+    """The rows that training rows are compared with, as task/split, verified against the pins. Raises likewise."""
+    assert places.store is not None, "task documents lie in a store"
     opened = {}
-    for name, task in tasks.items():
-        opened[name] = open_rows(task, split, places)
-        pinned = spec.pins.tasks[name].rows[split]
-        if opened[name].digest != pinned:
-            raise DatasetChanged(
-                f"the rows of {name} ({split}) have changed: {opened[name].origin} now has digest "
-                f"{opened[name].digest[:12]}, the job was accepted with {pinned[:12]}",
-                hint="bring the old rows back, or submit the job anew",
-                task=name,
-                split=split,
-            )
+    for name, pin in pins.held_out.items():
+        task = _pinned_task(name, pin, places.store)
+        for split, digest in pin.rows.items():
+            opened[f"{name}/{split}"] = _open_as_pinned(task, split, digest, places)
     return opened
+
+
+def _pinned_task(name: str, pin: TaskPin, store: Store) -> Task:
+    task = parse(Task, json.loads(store.read_bytes(pin.document)))
+    if task.name != name:
+        raise StoreCorrupt(f"the document pinned for task {name} is that of {task.name}")
+    return task
+
+
+def _open_as_pinned(task: Task, split: str, digest: str, places: Places) -> Rows:
+    rows = open_rows(task, split, places)
+    if rows.digest != digest:
+        raise DatasetChanged(
+            f"the rows of {task.name} ({split}) have changed: {rows.origin} now has digest "
+            f"{rows.digest[:12]}, the job was accepted with {digest[:12]}",
+            hint="bring the old rows back, or submit the job anew",
+            task=task.name,
+            split=split,
+        )
+    return rows
 
 
 def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Spec, _Known]:
@@ -110,9 +130,10 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Sp
     found: dict[str, Any] = {}
     if isinstance(spec, TuneSpec):
         found["mixture"], pinned = pin_mixture(spec.mixture, library, places, store)
+        compared = pin_held_out(spec, found["mixture"], library, places, store)._asdict()
     else:
-        pinned = pin_evaluation(spec, library, places, store)
-    found["pins"] = pinned.pins.model_copy(update={"model": model})
+        pinned, compared = pin_evaluation(spec, library, places, store), {}
+    found["pins"] = pinned.pins.model_copy(update={"model": model, **compared})
     return spec.model_copy(update=found), _Known(card, pinned.warnings)
 
 
@@ -134,6 +155,7 @@ def _verify(spec: Spec, pins: Pins, library: Library, places: Places, store: Sto
     said: list[str] = []
     if isinstance(spec, TuneSpec):
         said = _check_hold_out(spec, pins, tasks, library)
+        open_held_out(pins, places)
     warnings = [
         unusable(task, split, open_pinned_rows(spec, {name: task}, split, places)[name])
         for name, task in tasks.items()

@@ -16,7 +16,8 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +109,17 @@ class Rows:
         if isinstance(row, Fault):
             raise unreadable(self.origin, row)
         return {name: _named(value, self._columns.get(name), name) for name, value in row.items()}
+
+    def without(self, numbers: Sequence[int]) -> "Rows":
+        """These rows but those of `numbers`; the ones behind move up. Raises EmptyDataset when none is left."""
+        if len(numbers) == len(self):
+            raise EmptyDataset(f"all {len(self):,} rows of {self.origin} are left out")
+        left = copy(self)
+        left._numbers, left._starts, left._ends = (
+            np.delete(column, numbers) for column in (self._numbers, self._starts, self._ends)
+        )
+        left.digest = hashlib.sha256(canonical_json([self.digest, list(numbers)]).encode()).hexdigest()
+        return left
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))

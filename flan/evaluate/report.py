@@ -1,8 +1,8 @@
 """Results of several models side by side, as data, as a table for a terminal and as Markdown.
 
 A cell is mean ± spread over templates, in a line with the n that all its cells share: no figure is shown
-without them. The last column says whether the last model of the line met the task for the first time:
-proven, violated or unknown.
+without them. The last column says whether the last model of the line met the task for the first time (proven, violated
+or unknown) and, where its training rows were compared with these, how many share a passage with one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,8 @@ class Cell(NamedTuple):
     spread: float | None
     interval: tuple[float, float]
     verdict: Verdict
+    num_unclean: int | None
+    """Rows of the split that share a passage with a row the model was tuned on; None = not compared."""
 
 
 class Line(NamedTuple):
@@ -104,11 +106,12 @@ def _line(measured: Sequence[TaskResult | None], results: Sequence[Results]) -> 
         n=first.n,
         chance=first.chance,
         majority=first.majority,
-        cells=tuple(
-            Cell(one.mean, one.spread, one.interval, whole.verdicts[one.task]) if one else None
-            for one, whole in zip(measured, results, strict=True)
-        ),
+        cells=tuple(_cell(one, whole) if one else None for one, whole in zip(measured, results, strict=True)),
     )
+
+
+def _cell(one: TaskResult, whole: Results) -> Cell:
+    return Cell(one.mean, one.spread, one.interval, whole.verdicts[one.task], whole.unclean.get(one.task))
 
 
 def _check_alike(a: TaskResult, b: TaskResult) -> None:
@@ -129,8 +132,14 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 def _texts(line: Line) -> list[str]:
     task = line.task if line.metric == "accuracy" else f"{line.task} ({line.metric})"
     guesses = ["–" if guess is None else f"{100 * guess:.1f}" for guess in (line.chance, line.majority)]
-    verdict = next(cell.verdict for cell in reversed(line.cells) if cell)
-    return [task, str(line.n), *guesses, *(_cell_text(cell) for cell in line.cells), verdict]
+    last = next(cell for cell in reversed(line.cells) if cell)
+    return [task, str(line.n), *guesses, *(_cell_text(cell) for cell in line.cells), _verdict_text(last)]
+
+
+def _verdict_text(cell: Cell) -> str:
+    if cell.num_unclean is None:
+        return cell.verdict
+    return f"{cell.verdict}, {f'{cell.num_unclean:,} unclean' if cell.num_unclean else 'clean'}"
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -68,7 +68,7 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
         events.append("run.stopped", wish=wishes.read(), step=pauses.done)
         return "stopped"
     events.append("stage.changed", stage="finalize")
-    results = _results(spec, model, tasks, measured)
+    results = _results(spec, model, tasks, rows, measured)
     write_atomically(directory / RESULTS, (results.model_dump_json(indent=1) + "\n").encode())
     events.append("results.written", path=RESULTS, summary={one.task: one.mean for one in measured})
     return "done"
@@ -167,14 +167,20 @@ def _sample(task: Task, answered: Answered) -> dict[str, Any]:
 
 
 def _results(
-    spec: EvaluateSpec, model: Model, tasks: dict[str, Task], measured: Sequence[TaskResult]
+    spec: EvaluateSpec,
+    model: Model,
+    tasks: dict[str, Task],
+    rows: Mapping[str, Rows],
+    measured: Sequence[TaskResult],
 ) -> Results:
     assert spec.pins is not None and spec.pins.model is not None
+    lineage = model.card.lineage
     return Results(
         model=model.card.name,
         model_digest=spec.pins.model,
-        lineage=model.card.lineage,
+        lineage=lineage,
         verdicts=_verdicts(spec, model, tasks),
+        unclean={name: lineage.num_shared(f"{name}/{spec.split}", rows[name].digest) for name in tasks},
         tasks=tuple(measured),
         spec_digest=spec.digest(),
         contract_digest=model.card.contract.digest(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from flan.card import Lineage
+from flan.card import LeakageCheck, Lineage
 from flan.data.bases import PRESETS
 from flan.data.examples import Examples
 from flan.data.rows import Rows, UnreadableRow
@@ -65,7 +65,9 @@ def fit_tokenizer(
     return train_tokenizer(_texts(spec, tasks, rows), spec.vocabulary_size or PRESETS[spec.base].vocabulary)
 
 
-def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int) -> Lineage:
+def tuned_lineage(
+    spec: TuneSpec, base: Model, *, steps: int, target_tokens: int, leakage: LeakageCheck
+) -> Lineage:
     """What a model tuned from `base` by `spec` has seen: the base's share and its own.
 
     The tasks of a base made elsewhere stay unknown; the clusters it was tuned on here are known all the same.
@@ -84,6 +86,7 @@ def tuned_lineage(spec: TuneSpec, base: Model, *, steps: int, target_tokens: int
         steps=before.steps + steps,
         target_tokens=before.target_tokens + target_tokens,
         adjacency=_joined(before.adjacency, pins.adjacency),
+        leakage=(*before.leakage, leakage),
     )
 
 

@@ -73,6 +73,8 @@ class CheckpointState(Document):
     """Type in which gradients are summed."""
     environment: dict[str, str]
     stream: StreamState
+    leakage: Sha256 | None = None
+    """The report on which training rows share text with held-out rows; None where nothing is held out."""
 
 
 class Written(NamedTuple):

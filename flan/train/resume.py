@@ -64,6 +64,19 @@ def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: in
         )
 
 
+def check_left_out(spec: TuneSpec, state: CheckpointState, leakage: str | None) -> None:
+    """Raise CheckpointMismatch where other rows are left out now than when the checkpoint was written.
+
+    `leakage` is the report on this run's rows. The same rows give the same report, unless its rules have changed.
+    """
+    if spec.leakage.policy == "drop" and state.leakage != leakage:
+        raise CheckpointMismatch(
+            "other training rows share text with held-out rows than when the checkpoint was written: the rules of "
+            "the comparison have changed since",
+            hint="begin anew in another folder, or go on with the version that began",
+        )
+
+
 def environment(ranks: Ranks) -> dict[str, str]:
     """What a bit-exact continuation depends on, besides the spec."""
     is_cuda = ranks.device.type == "cuda"

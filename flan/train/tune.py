@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from flan.data.batches import Stream
+from flan.data.compared import read_report, record_of, without_leaks
 from flan.data.members import TRAIN
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
@@ -24,11 +25,11 @@ from flan.model.adapters import Adapter
 from flan.model.export import export
 from flan.model.load import Model, make_card
 from flan.rundir import EventWriter, RunSettings, read_settings
-from flan.spec import Document, TuneSpec
+from flan.spec import Document, Sha256, TuneSpec
 from flan.stopping import WishReader
 from flan.store import Store
 from flan.tasks.task import Task
-from flan.train import checkpoint, preflight, resume
+from flan.train import checkpoint, leaks, preflight, resume
 from flan.train.base import fit_tokenizer, load_base, recompute_layers, tuned_lineage
 from flan.train.checkpoint import CheckpointState
 from flan.train.loop import Ending, Progress, drops, train
@@ -59,6 +60,11 @@ class Run:
         return Store(Path(self.settings.store))
 
     @property
+    def places(self) -> Places:
+        """Where rows are found."""
+        return Places(data=Path(self.settings.data) if self.settings.data else None, store=self.store)
+
+    @property
     def checkpoints(self) -> Path:
         """Shared by all attempts."""
         return Path(self.settings.checkpoints)
@@ -76,6 +82,8 @@ class Start(Document):
     """Folder to go on from; None = from step 0."""
     tokenizer: str | None
     """Folder of a preset's tokenizer."""
+    leakage: Sha256 | None
+    """The report on what training rows share with held-out rows, in the store; None = nothing is held out."""
 
 
 def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
@@ -98,6 +106,7 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     if run.ranks.is_first:
         run.ranks.tell(_start_key(run), _prepare_start(run, chosen, tasks, rows).canonical())
     start = Start.model_validate_json(run.ranks.hear(_start_key(run)))
+    rows = _trained_on(run, start.leakage, rows)
     model = with_method(_load_base(run, start), run.spec)
     state = checkpoint.read_state(Path(start.checkpoint)) if start.checkpoint else None
     _check(run, model)
@@ -110,7 +119,7 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     ):
         engine = _make_engine(run, model, start)
         progress = Progress(state.step, state.target_tokens) if state else Progress()
-        ending = _train(run, engine, model, stream, progress, wishes)
+        ending = _train(run, engine, model, stream, progress, wishes, start.leakage)
         if ending == "done":
             run.say("stage.changed", stage="finalize")
             _warn_of_drops(run, stream)
@@ -122,8 +131,12 @@ def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
     assert run.spec.pins is not None, "a run has a resolved spec"
     pinned = pinned_tasks(run.spec, run.store)
     tasks = {name: pinned[name] for name in run.spec.pins.train}
-    places = Places(data=Path(run.settings.data) if run.settings.data else None, store=run.store)
-    return tasks, open_pinned_rows(run.spec, tasks, TRAIN, places)
+    return tasks, open_pinned_rows(run.spec, tasks, TRAIN, run.places)
+
+
+def _trained_on(run: Run, leakage: str | None, rows: Mapping[str, Rows]) -> dict[str, Rows]:
+    report = read_report(run.store, leakage) if leakage else None
+    return without_leaks(run.spec, report, rows)
 
 
 def _load_base(run: Run, start: Start) -> Model:
@@ -162,16 +175,22 @@ def _begin(run: Run) -> Path | None:
 def _prepare_start(
     run: Run, chosen: Path | None, tasks: Mapping[str, Task], rows: Mapping[str, Rows]
 ) -> Start:
-    """What takes long and is done once: a preset's tokenizer is trained, any other base is verified."""
+    """What takes long and is done once: rows are compared, a preset's tokenizer is trained, any other base verified."""
     assert run.spec.pins is not None, "a run has a resolved spec"
-    checkpoint_folder = str(chosen) if chosen else None
+    leakage = leaks.compare(run.spec, run.places, rows, run.say)
+    if chosen is not None:
+        resume.check_left_out(run.spec, checkpoint.read_state(chosen), leakage)
+    checkpoint_folder, tokenizer = str(chosen) if chosen else None, None
     if run.spec.pins.model is not None:
         run.store.verify_tree(run.spec.pins.model)
-        return Start(checkpoint=checkpoint_folder, tokenizer=None)
-    if chosen is not None:
-        return Start(checkpoint=checkpoint_folder, tokenizer=str(chosen / checkpoint.TOKENIZER))
-    fit_tokenizer(run.spec, tasks, rows).save_pretrained(run.directory / TOKENIZER)
-    return Start(checkpoint=None, tokenizer=str(run.directory / TOKENIZER))
+    elif chosen is not None:
+        tokenizer = chosen / checkpoint.TOKENIZER
+    else:
+        tokenizer = run.directory / TOKENIZER
+        fit_tokenizer(run.spec, tasks, _trained_on(run, leakage, rows)).save_pretrained(tokenizer)
+    return Start(
+        checkpoint=checkpoint_folder, tokenizer=str(tokenizer) if tokenizer else None, leakage=leakage
+    )
 
 
 def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
@@ -207,7 +226,13 @@ def _make_engine(run: Run, model: Model, start: Start) -> Any:
 
 
 def _train(
-    run: Run, engine: Any, model: Model, stream: Stream, progress: Progress, wishes: WishReader
+    run: Run,
+    engine: Any,
+    model: Model,
+    stream: Stream,
+    progress: Progress,
+    wishes: WishReader,
+    leakage: str | None,
 ) -> Ending:
     def save() -> None:
         state = CheckpointState(
@@ -218,6 +243,7 @@ def _train(
             accumulation=ACCUMULATION,
             environment=resume.environment(run.ranks),
             stream=stream.state(),
+            leakage=leakage,
         )
         written = checkpoint.write(
             engine, run.ranks, run.checkpoints, run.settings.attempt, state, model.tokenizer
@@ -253,7 +279,10 @@ def _write_tuned(
         return
     # The base anew: under ZeRO the trained network is in shards, and wears the engine's hooks.
     base = _load_base(run, start)
-    lineage = tuned_lineage(run.spec, base, steps=progress.step, target_tokens=progress.target_tokens)
+    record = record_of(run.spec, run.store, start.leakage)
+    lineage = tuned_lineage(
+        run.spec, base, steps=progress.step, target_tokens=progress.target_tokens, leakage=record
+    )
     (network, tokenizer, card), adapter = tuned_model(
         base, run.spec, {name.removeprefix("network."): weight for name, weight in weights.items()}
     )

@@ -56,6 +56,18 @@ def test_every_cell_has_its_spread_and_every_line_its_n() -> None:
     ]
 
 
+def test_a_line_says_how_many_rows_are_unclean() -> None:
+    """Where training rows were compared with these: clean, or how many share text; else the verdict alone."""
+    unclean = TUNED.model_copy(update={"unclean": {"reviews": 1_200}})
+    clean = BASE.model_copy(update={"unclean": {"reviews": 0, "tables": None}})
+
+    shown = results_markdown([clean.model_dump(mode="json")]).splitlines()[-2:]
+    last = [line.split("|")[-2].strip() for line in shown]
+    assert last == ["proven, clean", "proven"]
+    line = results_markdown([unclean.model_dump(mode="json")]).splitlines()[-1]
+    assert line.endswith("| violated, 1,200 unclean |")
+
+
 def test_comparison_is_data() -> None:
     """Interval and verdict of each cell are there for whoever draws another table."""
     comparison = compare([BASE, TUNED], labels=("base", "tuned"))

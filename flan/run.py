@@ -4,7 +4,9 @@
 environment (RANK, WORLD_SIZE, …); without them this is the only rank.
 """
 
+import faulthandler
 import os
+import signal
 import traceback
 from pathlib import Path
 from typing import Literal
@@ -21,7 +23,9 @@ def run(directory: Path) -> int:
     """Carry out the spec in `directory`; the exit status: 0 done, 75 stopped as wished, 1 failed."""
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
-    is_first = os.environ.get("RANK", "0") == "0"
+    rank = int(os.environ.get("RANK", "0"))
+    is_first = rank == 0
+    _tell_stacks(directory, rank)
     events = EventWriter(directory) if is_first else None
     try:
         ending = _carry_out(rundir.read_spec(directory), directory, events)
@@ -37,6 +41,13 @@ def run(directory: Path) -> int:
     if is_first:
         rundir.write_outcome(directory, Outcome(status=ending))
     return EXIT_STOPPED if ending == "stopped" else 0
+
+
+def _tell_stacks(directory: Path, rank: int) -> None:
+    """From here on SIGUSR2 asks this process where each of its threads stands. Whatever they are in, it answers."""
+    path = rundir.stacks_path(directory, rank)
+    path.parent.mkdir(exist_ok=True)
+    faulthandler.register(signal.SIGUSR2, file=path.open("ab"), all_threads=True)
 
 
 def _carry_out(spec: Spec, directory: Path, events: EventWriter | None) -> Ending:

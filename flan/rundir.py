@@ -8,6 +8,7 @@
       events.jsonl   what happened: numbered lines, appended by rank 0 only
       outcome.json   how it ended: Outcome, written by rank 0 last, or by the first rank that failed
       logs/rank-0.log …   stdout and stderr of each rank
+      logs/rank-0.stacks  where each thread of a rank stood when it hung, or was asked with SIGUSR2
       model/ base/   exported models (tune); results.json samples.jsonl.gz (evaluate)
     checkpoints/     beside the attempts of a job, shared by them: run.json names the folder
 
@@ -21,6 +22,7 @@ Events a rank writes, with their data:
     metrics             step, values: {"train/loss": …}; a replayed step overwrites
     leakage.checked     policy, train_rows, num_shared, held_out, left_out, shared, report …: rows were compared
     leakage.found       policy, shared: and the run refused
+    memory.planned      micro_batch, is_auto; states_bytes, activations_bytes, snapshot_bytes, room_bytes of a rank
     checkpoint.written  step, path (name inside the checkpoints folder), manifest_sha256, size_bytes
     model.written       name, role: tuned | base, path (folder inside the run directory)
     results.written     path (file inside the run directory), summary
@@ -45,6 +47,8 @@ from flan.store import write_atomically
 Wish = Literal["run", "pause", "cancel"]
 EXIT_STOPPED = 75
 """Exit status of a rank that obeyed a wish (EX_TEMPFAIL). 0 = done; anything else = failed."""
+HUNG = "hung"
+"""Code of the outcome of a rank that gave up waiting for a step."""
 
 SPEC, RUN, WISH, EVENTS, OUTCOME, TOKEN = (
     "spec.json",
@@ -69,6 +73,8 @@ class RunSettings(Document):
     resume_from: str | None = None
     """Name of a checkpoint in that folder; "latest" = the newest that verifies; None = from the start."""
     ranks: int = Field(default=1, ge=1)
+    stall_s: float = Field(default=120.0, gt=0)
+    """A training step may take this long, or ten times as long as steps do, before a rank gives up."""
     device: Literal["cpu", "cuda"] = "cpu"
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
@@ -143,6 +149,11 @@ def prepare(directory: Path, spec: Spec, settings: RunSettings) -> None:
     _write(directory / SPEC, spec)
     _write(directory / RUN, settings)
     write_wish(directory, "run")
+
+
+def stacks_path(directory: Path, rank: int) -> Path:
+    """Where a rank's stacks go."""
+    return directory / "logs" / f"rank-{rank}.stacks"
 
 
 def read_spec(directory: Path) -> Spec:

@@ -448,8 +448,9 @@ class TuneSpec(JobSpec):
     """Longest target, in tokens; an example with a longer one is left out and counted."""
     pack_length: int | None = Field(default=None, ge=8, le=2**20)
     """Length of a packed sequence; None = input_length + target_length."""
-    micro_batch: int = Field(default=1, ge=1, le=4096)
-    """Packs a rank sends through the network at a time. No effect on the result but rounding."""
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = 1
+    """Packs a rank sends through the network at a time; auto: as many as fit, found before step 1. No effect on
+    the result but rounding."""
     optimizer: Optimizer = Optimizer()
     """How the weights are moved."""
     method: Method = FullTuning()
@@ -464,7 +465,9 @@ class TuneSpec(JobSpec):
     checkpoint_every: int = Field(default=1_000, ge=1)
     """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """How many of the newest are kept."""
+    """How many of the newest are kept; the one of the lowest smoothed loss and the pinned ones besides."""
+    pinned_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), max_length=256)
+    """Steps with a checkpoint that is kept for good."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two entries of the metrics."""
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -481,6 +484,16 @@ class TuneSpec(JobSpec):
     def packs_per_step(self) -> int:
         """How many packs make a step: tokens_per_step in packs, rounded, at least one."""
         return max(1, round(self.tokens_per_step / self.packed_length))
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Whether a checkpoint of `step` is wanted: every so often, the pinned ones, and the last."""
+        return step % self.checkpoint_every == 0 or step in self.pinned_steps or step == self.steps
+
+    @property
+    def settled_micro_batch(self) -> int:
+        """micro_batch, where it is not auto any more: a run settles it before step 1."""
+        assert self.micro_batch != "auto", "the run has not settled it"
+        return self.micro_batch
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

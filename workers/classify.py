@@ -4,11 +4,14 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from flan.rundir import EXIT_STOPPED, Outcome
-from workers.launch import Exit
+from flan.rundir import EXIT_STOPPED, HUNG, Outcome
+from workers.launch import Exit, Standing
 from workers.ledger.leases import Ending, Failure
 
 _ADDRESS_TAKEN = ("EADDRINUSE", "address already in use", "Address already in use")
+OOM_HINT = (
+    "lower micro_batch or pack_length, raise zero_stage or resources.ranks, or run fewer jobs on this machine"
+)
 _GPU_LOST = ("uncorrectable ECC error", "GPU is lost", "has fallen off the bus", "Xid ")
 
 
@@ -24,10 +27,22 @@ class Facts(NamedTuple):
     """Whether we ended the ranks, because they did not obey in time."""
     hung_s: float | None = None
     """So long was nothing heard of them when they were killed for it."""
+    standings: Sequence[Standing] = ()
+    """Where each rank stood, when one hung or was lost."""
+    oom_kills: int = 0
+    """Processes that the kernel killed here for want of memory while the ranks ran."""
 
 
 def classify(facts: Facts, log_tail: Callable[[int], Sequence[str]]) -> Ending:
     """The ending; `log_tail(rank)` gives the last lines a rank wrote."""
+    ending = _classify(facts, log_tail)
+    if ending.failure is None or not facts.standings:
+        return ending
+    values = ending.failure.values | {"ranks": [standing._asdict() for standing in facts.standings]}
+    return ending._replace(failure=ending.failure.model_copy(update={"values": values}))
+
+
+def _classify(facts: Facts, log_tail: Callable[[int], Sequence[str]]) -> Ending:
     if facts.hung_s is not None:
         return _fault("hung", "infra", f"no sign of life for {facts.hung_s:.0f} s", 0, log_tail)
     if facts.was_killed and facts.was_asked:
@@ -36,23 +51,29 @@ def classify(facts: Facts, log_tail: Callable[[int], Sequence[str]]) -> Ending:
         return Ending("done")
     if all(exit_.status in (0, EXIT_STOPPED) for exit_ in facts.exits):
         return Ending("stopped")
+    if facts.outcome is not None and facts.outcome.code == HUNG:
+        gave_up = next(exit_ for exit_ in facts.exits if exit_.status not in (0, EXIT_STOPPED))
+        return _failed(gave_up, facts.outcome, log_tail)
     # A rank that was killed takes the others with it: they fail later, for want of a peer.
     for exit_ in facts.exits:
         if exit_.status == -signal.SIGTERM and facts.was_asked:
             return Ending("stopped")  # it had not come as far as to listen: there is nothing to save
         if exit_.status < 0:
-            return _killed(exit_, log_tail)
+            return _killed(exit_, facts.oom_kills, log_tail)
     first = next(exit_ for exit_ in facts.exits if exit_.status not in (0, EXIT_STOPPED))
     return _failed(first, facts.outcome, log_tail)
 
 
-def _killed(exit_: Exit, log_tail: Callable[[int], Sequence[str]]) -> Ending:
-    number = -exit_.status
+def _killed(exit_: Exit, oom_kills: int, log_tail: Callable[[int], Sequence[str]]) -> Ending:
+    number, rank = -exit_.status, exit_.rank
+    if number == signal.SIGKILL and oom_kills:
+        message = (
+            f"rank {rank} was killed; meanwhile the kernel killed {oom_kills} processes for want of memory"
+        )
+        return _fault("out_of_memory", "infra", message, rank, log_tail, OOM_HINT)
     code = "rank_killed" if number == signal.SIGKILL else "rank_crashed"
     hint = "the kernel kills what needs more memory than there is" if number == signal.SIGKILL else None
-    return _fault(
-        code, "infra", f"rank {exit_.rank} was ended by signal {number}", exit_.rank, log_tail, hint
-    )
+    return _fault(code, "infra", f"rank {rank} was ended by signal {number}", rank, log_tail, hint)
 
 
 def _failed(exit_: Exit, outcome: Outcome | None, log_tail: Callable[[int], Sequence[str]]) -> Ending:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from flan.processes import child_of
+from flan.rundir import stacks_path
 from workers.processes import MARK, kill_all, marked
 
 # What a rank may know of our environment. Addresses and keys of the platform are not among it.
@@ -24,6 +26,9 @@ _PASSED = re.compile(
     r"|LIBRARY_PATH|HF_HOME|HF_HUB_CACHE|HF_DATASETS_CACHE|TRANSFORMERS_CACHE|XDG_CACHE_HOME)"
 )
 _SIGKILL_S = 10.0
+_STACKS_S = 3.0
+"""How long a rank may take to say where it stands."""
+_STACK_LINES = 80
 
 
 class Exit(NamedTuple):
@@ -31,6 +36,16 @@ class Exit(NamedTuple):
 
     rank: int
     status: int
+
+
+class Standing(NamedTuple):
+    """Where a rank stands that is no longer of use."""
+
+    rank: int
+    state: str
+    """What the kernel says of the process: "T (stopped)", "S (sleeping) in futex_wait"; "ended"."""
+    stack: Sequence[str]
+    """The Python stacks of its threads; empty where it could not say."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,30 @@ class Ranks:
     def have_ended(self) -> bool:
         """Whether no rank runs any more."""
         return len(self.exits()) == len(self._processes)
+
+    def have_stopped(self) -> bool:
+        """Whether a rank does not run because a signal stopped it."""
+        return any(_kernel_state(process).startswith(("T", "t")) for process in self._processes)
+
+    def standings(self) -> Sequence[Standing]:
+        """Where each rank stands now. To be asked before the ranks are killed: a stopped one is woken for it."""
+        states = [_kernel_state(process) for process in self._processes]
+        paths = [stacks_path(self._launch.directory, rank) for rank in range(self._launch.num_ranks)]
+        asked = [
+            (process, path, _size(path))
+            for process, path in zip(self._processes, paths, strict=True)
+            if process.poll() is None and _answers(process)
+        ]
+        for process, _, _ in asked:
+            process.send_signal(signal.SIGUSR2)
+            process.send_signal(signal.SIGCONT)  # a stopped process receives signals when it goes on
+        deadline = time.monotonic() + _STACKS_S
+        while any(_size(path) == before for _, path, before in asked) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return [
+            Standing(rank, state, _lines(path, _STACK_LINES))
+            for rank, (state, path) in enumerate(zip(states, paths, strict=True))
+        ]
 
     def terminate(self) -> None:
         """Ask every rank to stop: SIGTERM, for those that do not read the wish."""
@@ -145,13 +184,39 @@ def log_path(directory: Path, rank: int) -> Path:
 
 def log_tail(directory: Path, rank: int, *, num_lines: int = 50) -> list[str]:
     """The last lines a rank wrote, for the failure record."""
-    path = log_path(directory, rank)
+    return _lines(log_path(directory, rank), num_lines)
+
+
+def _lines(path: Path, num_lines: int) -> list[str]:
+    """The last lines of a file; none when it is not there."""
     if not path.exists():
         return []
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64 * 1024))
         lines = file.read().decode(errors="replace").splitlines()
     return [line[:2000] for line in lines[-num_lines:]]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _kernel_state(process: subprocess.Popen[bytes]) -> str:
+    """What the kernel says of a process, and in which of its functions it waits."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        place = Path(f"/proc/{process.pid}/wchan").read_text()
+    except FileNotFoundError:
+        return "ended"
+    state = re.search(r"^State:\s*(.+)$", status, re.MULTILINE)
+    return (state[1] if state else "unknown") + (f" in {place}" if place not in ("", "0") else "")
+
+
+def _answers(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has something to do with SIGUSR2 but to die of it."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGUSR2 - 1) & 1)
 
 
 def _environment(launch: Launch, rank: int, port: int) -> Mapping[str, str]:

@@ -82,6 +82,31 @@ def kill_all(alive: Callable[[], list[psutil.Process]], *, patience_s: float) ->
         time.sleep(0.02)
 
 
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory: in our control group, else on this machine."""
+    counts = [_count(path, "oom_kill") for path in _memory_counters()]
+    return next((count for count in counts if count is not None), 0)
+
+
+def _memory_counters() -> Iterator[Path]:
+    groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    root = Path("/sys/fs/cgroup")
+    if "memory" in groups:  # version 1
+        yield root / "memory" / groups["memory"].lstrip("/") / "memory.oom_control"
+        yield root / "memory" / "memory.oom_control"
+    yield root / groups.get("", "").lstrip("/") / "memory.events"
+    yield Path("/proc/vmstat")
+
+
+def _count(path: Path, name: str) -> int | None:
+    """The number behind `name` in a file of counters; None where there is none."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return None
+    return next((int(value) for key, value in lines if key == name), None)
+
+
 def require_linux() -> None:
     """Stop at once where process trees cannot be guarded."""
     if sys.platform != "linux":

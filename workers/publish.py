@@ -1,7 +1,7 @@
 """Checkpoints from announced to published: read again, entered under the fence, the old ones removed."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,8 @@ class Publisher:
         self._resume_point: str | None = None
         self.keep = checkpoints.SAFE
         """How many the spec wants kept."""
+        self.pinned: Collection[int] = ()
+        """Steps whose checkpoints the spec wants kept for good."""
 
     def find_resume_point(self, heart: Heart) -> Checkpoint | None:
         """The newest checkpoint whose every byte is right; None = from the start.
@@ -84,7 +86,9 @@ class Publisher:
             return []
         checkpoints.publish(session, self._lease, name)
         session.flush()
-        return checkpoints.retire(session, self._lease, keep=self.keep, resume_point=self._resume_point)
+        return checkpoints.retire(
+            session, self._lease, keep=self.keep, resume_point=self._resume_point, pinned=self.pinned
+        )
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """The same for a cancel, which has nothing to save."""
     hang_s: PositiveFloat = 900
     """Ranks without any event for this long are taken for hung."""
+    stall_s: PositiveFloat = 120
+    """A training step may take this long, or ten times as long as steps do, before its ranks give up."""
     outage_s: PositiveFloat = 900
     """How long ranks compute on while the database cannot be reached."""
     retry_base_s: PositiveFloat = 5

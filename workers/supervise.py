@@ -127,7 +127,7 @@ class Supervisor:
         """Write the run directory, then note it: an attempt that has one may have events in it."""
         spec, settings = task.spec, self._settings
         if isinstance(spec, TuneSpec):
-            self._publisher.keep = spec.keep_checkpoints
+            self._publisher.keep, self._publisher.pinned = spec.keep_checkpoints, spec.pinned_steps
         run_settings = RunSettings(
             attempt=self._lease.attempt,
             store=str(settings.store_folder),
@@ -136,6 +136,7 @@ class Supervisor:
             resume_from=resume_from.name if resume_from else None,
             ranks=spec.resources.ranks,
             device=task.device,
+            stall_s=settings.stall_s,
             serve_host=settings.serve_host,
         )
         rundir.prepare(self._directory, spec, run_settings)

@@ -12,6 +12,7 @@ from workers.launch import Ranks
 from workers.ledger import journal
 from workers.ledger.leases import Lease
 from workers.link import Link
+from workers.processes import oom_kills
 from workers.publish import Publisher
 from workers.settings import Settings
 from workers.tail import Tail
@@ -71,6 +72,8 @@ class Watch:
         self._asked_at: float | None = None
         self._failed_at: float | None = None
         self._next_log_check = 0.0
+        self._stopped_at: float | None = None
+        self._oom_kills_before = oom_kills()
 
     def until_the_end(
         self, heart: Heart, reader: Reader, publisher: Publisher, preemption: "Preemption"
@@ -91,12 +94,23 @@ class Watch:
             if silent_s > self._settings.hang_s and not reader.is_serving:
                 hung_s = silent_s
                 break
+            if (stopped_s := self._stopped_s()) > self._settings.stall_s:
+                hung_s = stopped_s
+                break
             if not has_news:
                 time.sleep(POLL_S)
         exits = list(self._ranks.exits())  # how they ended by themselves, before we end the others
+        is_lost = hung_s is not None or self._one_gave_up() or any(exit_.status < 0 for exit_ in exits)
+        standings = self._ranks.standings() if is_lost and not was_killed else []
         self._ranks.kill()
         return Facts(
-            exits, rundir.read_outcome(self._directory), self._asked_at is not None, was_killed, hung_s
+            exits,
+            rundir.read_outcome(self._directory),
+            self._asked_at is not None,
+            was_killed,
+            hung_s,
+            standings,
+            oom_kills() - self._oom_kills_before,
         )
 
     def _obey(self, wish: Wish) -> None:
@@ -117,8 +131,23 @@ class Watch:
             return False
         self._failed_at = self._failed_at or time.monotonic()
         return (
-            any(exit_.status < 0 for exit_ in failed) or time.monotonic() - self._failed_at > PEER_PATIENCE_S
+            any(exit_.status < 0 for exit_ in failed)
+            or self._one_gave_up()
+            or time.monotonic() - self._failed_at > PEER_PATIENCE_S
         )
+
+    def _one_gave_up(self) -> bool:
+        """Whether a rank ended because a step took too long: no other will end by itself."""
+        outcome = rundir.read_outcome(self._directory)
+        return outcome is not None and outcome.code == rundir.HUNG
+
+    def _stopped_s(self) -> float:
+        """How long a rank has been stopped by a signal; it cannot say so itself."""
+        if not self._ranks.have_stopped():
+            self._stopped_at = None
+            return 0.0
+        self._stopped_at = self._stopped_at or time.monotonic()
+        return time.monotonic() - self._stopped_at
 
     def _patience_is_over(self) -> bool:
         grace_s = self._settings.grace_s

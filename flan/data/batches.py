@@ -127,10 +127,14 @@ def share(step: StepBatch, rank: int, ranks: int, micro_batch: int) -> list[Pack
     All ranks get the same number of micro-batches of the same shapes: who is short gets empty packs. Over
     the ranks, every pack of the step comes exactly once.
     """
-    num_packs = len(step.draws)
+    return [select(step.packs, packs) for packs in shares(len(step.draws), rank, ranks, micro_batch)]
+
+
+def shares(num_packs: int, rank: int, ranks: int, micro_batch: int) -> list[list[int]]:
+    """Which packs of a step are in each micro-batch of one rank; -1 stands for an empty pack."""
     per_rank = -(-num_packs // ranks)
     mine = [pack if pack < num_packs else -1 for pack in range(rank, per_rank * ranks, ranks)]
-    return [select(step.packs, mine[i : i + micro_batch]) for i in range(0, per_rank, micro_batch)]
+    return [mine[i : i + micro_batch] for i in range(0, per_rank, micro_batch)]
 
 
 class Steps:

@@ -192,11 +192,18 @@ def _check_context(card: ModelCard | None, num_input: int, name: str, num_target
 
 
 def _disk_bytes(spec: TuneSpec, card: ModelCard | None) -> int | None:
-    """Checkpoints hold fp32 weights and, with AdamW, two fp32 moments; one more exists while it is written."""
+    """Checkpoints hold fp32 weights and, with AdamW, two fp32 moments."""
     if card is None:
         return None
     per_checkpoint = card.num_parameters * (12 if spec.optimizer.name == "adamw" else 4)
-    return per_checkpoint * (spec.keep_checkpoints + 1) + card.num_parameters * 4
+    return per_checkpoint * most_checkpoints(spec) + card.num_parameters * 4
+
+
+def most_checkpoints(spec: TuneSpec) -> int:
+    """How many checkpoints lie on the disk at most: the newest, the best, the pinned, and one that is written."""
+    written = sum(1 for step in {*spec.pinned_steps, spec.steps} if step % spec.checkpoint_every)
+    written += spec.steps // spec.checkpoint_every
+    return min(written, max(spec.keep_checkpoints, 2) + 1 + len(spec.pinned_steps) + 1)
 
 
 def _held_out(mixture: Mixture) -> HoldOut:

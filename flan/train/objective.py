@@ -24,25 +24,26 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self._is_bf16 = precision == "bf16"
+        self.token_losses: Tensor | None = None
+        """Loss of each supervised token of the last micro-batch, in order of (pack, place); detached."""
 
     def forward(self, batch: Batch) -> Tensor:
         """Summed loss, in nats, of a micro-batch: a scalar in fp32. A batch without targets has 0."""
         supervised_BL = batch["loss_weights"] > 0
         with low_precision(supervised_BL.device, self._is_bf16), head_at(self.network, supervised_BL):
             logits_NV = forward(self.network, batch)
-        return loss_sum(
+        losses_N = token_losses(
             logits_NV.float(), batch["target_ids"][supervised_BL], batch["loss_weights"][supervised_BL]
         )
+        self.token_losses = losses_N.detach()
+        # A sum: the caller divides by the supervised tokens of the whole step, over every rank and
+        # micro-batch. A mean of means would weigh short answers more than long ones.
+        return losses_N.sum()
 
 
-def loss_sum(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
-    """Summed cross-entropy, in nats, over supervised tokens: a scalar, not a mean.
-
-    The caller divides by the supervised tokens of the whole step, over every rank and
-    micro-batch; a mean of means would weigh short answers more than long ones.
-    """
-    losses_N = cross_entropy(logits_NV, targets_N, reduction="none")
-    return (losses_N * weights_N).sum()
+def token_losses(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+    """Weighted cross-entropy of each supervised token, in nats."""
+    return cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
 
 
 def low_precision(device: torch.device, is_bf16: bool) -> torch.autocast:

@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from flan.card import ModelCard
-from flan.data.plan import ContextTooShort
+from flan.data.plan import ContextTooShort, most_checkpoints
 from flan.errors import DiskFull, FlanError
 from flan.spec import TuneSpec
 
@@ -44,15 +44,14 @@ def check_context(spec: TuneSpec, card: ModelCard) -> None:
 def check_memory(spec: TuneSpec, num_parameters: int, world_size: int, device: torch.device) -> None:
     """Raise InsufficientMemory when the ranks of this node cannot hold their states, activations aside."""
     if device.type == "cuda":
-        present, ranks_here = torch.cuda.get_device_properties(device).total_memory, 1
+        present, num_ranks = torch.cuda.get_device_properties(device).total_memory, 1
     else:
-        present = psutil.virtual_memory().total
-        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-    needed = ranks_here * state_bytes(spec, num_parameters, world_size)
+        present, num_ranks = psutil.virtual_memory().total, ranks_here(world_size)
+    needed = num_ranks * state_bytes(spec, num_parameters, world_size)
     if needed > present:
         raise InsufficientMemory(
             f"{num_parameters:,} parameters at ZeRO stage {spec.zero_stage} over {world_size} ranks need at "
-            f"least {_gib(needed)} here; there are {_gib(present)}",
+            f"least {gib(needed)} here; there are {gib(present)}",
             hint="raise zero_stage or resources.ranks, or take a smaller base",
             needed_bytes=needed,
             present_bytes=present,
@@ -70,13 +69,14 @@ def state_bytes(spec: TuneSpec, num_parameters: int, world_size: int) -> int:
 
 
 def check_disk(spec: TuneSpec, num_parameters: int, checkpoints: Path) -> None:
-    """Raise DiskFull unless two checkpoints and the exported model fit: one is kept while one is written."""
-    needed = 2 * checkpoint_bytes(spec, num_parameters) + num_parameters * FLOAT
+    """Raise DiskFull unless all checkpoints that lie there at a time fit, and the exported model."""
+    count = most_checkpoints(spec)
+    needed = count * checkpoint_bytes(spec, num_parameters) + num_parameters * FLOAT
     free = shutil.disk_usage(checkpoints).free
     if needed > free:
         raise DiskFull(
-            f"two checkpoints and the model need {_gib(needed)} in {checkpoints}; {_gib(free)} are free",
-            hint="free some space, or put checkpoints on a larger disk",
+            f"{count} checkpoints and the model need {gib(needed)} in {checkpoints}; {gib(free)} are free",
+            hint="free some space, put checkpoints on a larger disk, or keep fewer (keep_checkpoints, pinned_steps)",
             needed_bytes=needed,
             free_bytes=free,
         )
@@ -88,5 +88,11 @@ def checkpoint_bytes(spec: TuneSpec, num_parameters: int) -> int:
     return num_parameters * FLOAT * (1 + masters + MOMENTS[spec.optimizer.name])
 
 
-def _gib(num_bytes: int) -> str:
+def ranks_here(world_size: int) -> int:
+    """How many ranks share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+
+
+def gib(num_bytes: int) -> str:
+    """A size for people."""
     return f"{num_bytes / 2**30:.2f} GiB"

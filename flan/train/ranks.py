@@ -47,6 +47,11 @@ class Ranks:
         """Wait for what rank 0 says under `key`. Raises DistStoreError when it takes PREPARE_TIMEOUT."""
         return str(self.store.get(key).decode())
 
+    def smallest(self, key: str, value: int) -> int:
+        """The smallest `value` of all ranks; before there is a process group. `key` is used once."""
+        self.store.set(f"{key} {self.rank}", str(value))
+        return min(int(self.store.get(f"{key} {rank}").decode()) for rank in range(self.world_size))
+
     def sum(self, *values: float) -> list[float]:
         """The sums of `values` over all ranks, in float64. A collective."""
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)

@@ -18,29 +18,40 @@ import torch
 
 from flan.data.batches import Stream
 from flan.data.compared import read_report, record_of, without_leaks
+from flan.data.examples import Examples
 from flan.data.members import TRAIN
+from flan.data.packing import pack_lengths
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
+from flan.data.tokens import Fitted
 from flan.model.adapters import Adapter
 from flan.model.export import export
 from flan.model.load import Model, make_card
 from flan.rundir import EventWriter, RunSettings, read_settings
-from flan.spec import Document, Sha256, TuneSpec
+from flan.spec import Document, Pins, Sha256, TuneSpec
 from flan.stopping import WishReader
 from flan.store import Store
 from flan.tasks.task import Task
-from flan.train import checkpoint, leaks, preflight, resume
+from flan.train import checkpoint, leaks, preflight, resume, selftest
 from flan.train.base import fit_tokenizer, load_base, recompute_layers, tuned_lineage
 from flan.train.checkpoint import CheckpointState
-from flan.train.loop import Ending, Progress, drops, train
+from flan.train.flops import training_costs
+from flan.train.loop import Ending, train
+from flan.train.memory import MemoryPlan, out_of_memory_is_told, plan_memory
 from flan.train.methods import tuned_model, with_method
 from flan.train.objective import Objective
+from flan.train.progress import Progress
 from flan.train.ranks import Ranks, meet, process_group
-from flan.train.selftest import check_isolation
+from flan.train.report import Report, drops
+from flan.train.saver import Saver
+from flan.train.step import Sources
+from flan.train.watchdog import Watchdog
 from flan.train.zero import ACCUMULATION, make_engine, trained_weights
 
 TUNED, BASE, TOKENIZER = "model", "base", "tokenizer"
 """Folders in the run directory."""
+TESTED, MANY = 8, 64
+"""Examples whose ids are compared before step 1, and draws among which they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,12 @@ class Run:
     def places(self) -> Places:
         """Where rows are found."""
         return Places(data=Path(self.settings.data) if self.settings.data else None, store=self.store)
+
+    @property
+    def pins(self) -> Pins:
+        """What the names in the spec mean."""
+        assert self.spec.pins is not None, "a run has a resolved spec"
+        return self.spec.pins
 
     @property
     def checkpoints(self) -> Path:
@@ -95,7 +112,7 @@ def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
     ranks = meet(settings.device)
     run = Run(spec, directory, settings, ranks, events)
     wishes = WishReader(directory, reads_file=ranks.is_first)
-    with wishes.listening():
+    with wishes.listening(), out_of_memory_is_told(spec):
         return carry_out(run, wishes, process_group(ranks))
 
 
@@ -109,28 +126,42 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     rows = _trained_on(run, start.leakage, rows)
     model = with_method(_load_base(run, start), run.spec)
     state = checkpoint.read_state(Path(start.checkpoint)) if start.checkpoint else None
-    _check(run, model)
+    examples = Examples(run.spec, tasks, rows)
+    _check(run, model, examples)
     if state is None and start.tokenizer is not None:
         _write_model(run, model, BASE)
+    plan = _plan(run, model, state)
     stream_state = state.stream if state else None
     with (
         Stream(run.spec, tasks, rows, model.tokenizer, model.card.contract, stream_state) as stream,
         group,
     ):
-        engine = _make_engine(run, model, start)
-        progress = Progress(state.step, state.target_tokens) if state else Progress()
-        ending = _train(run, engine, model, stream, progress, wishes, start.leakage)
+        costs = training_costs(model.network)  # of whole weights: ZeRO-3 leaves none
+        # As it was settled before step 1; what the run is known by stays the spec as it was asked.
+        settled = run.spec.model_copy(update={"micro_batch": plan.micro_batch})
+        engine = _make_engine(run, model, settled, start)
+        report = Report(
+            run.spec,
+            state.progress if state else Progress(),
+            {task: run.pins.clusters[task] for task in run.pins.train},
+            stream,
+            costs,
+            run.ranks,
+            run.events,
+        )
+        ending = _train(
+            run, settled, engine, model, stream, report, Sources(examples, tasks), wishes, start.leakage
+        )
         if ending == "done":
             run.say("stage.changed", stage="finalize")
             _warn_of_drops(run, stream)
-            _write_tuned(run, trained_weights(engine), start, progress)
+            _write_tuned(run, trained_weights(engine), start, report.progress)
     return ending
 
 
 def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
-    assert run.spec.pins is not None, "a run has a resolved spec"
     pinned = pinned_tasks(run.spec, run.store)
-    tasks = {name: pinned[name] for name in run.spec.pins.train}
+    tasks = {name: pinned[name] for name in run.pins.train}
     return tasks, open_pinned_rows(run.spec, tasks, TRAIN, run.places)
 
 
@@ -176,13 +207,12 @@ def _prepare_start(
     run: Run, chosen: Path | None, tasks: Mapping[str, Task], rows: Mapping[str, Rows]
 ) -> Start:
     """What takes long and is done once: rows are compared, a preset's tokenizer is trained, any other base verified."""
-    assert run.spec.pins is not None, "a run has a resolved spec"
     leakage = leaks.compare(run.spec, run.places, rows, run.say)
     if chosen is not None:
         resume.check_left_out(run.spec, checkpoint.read_state(chosen), leakage)
     checkpoint_folder, tokenizer = str(chosen) if chosen else None, None
-    if run.spec.pins.model is not None:
-        run.store.verify_tree(run.spec.pins.model)
+    if run.pins.model is not None:
+        run.store.verify_tree(run.pins.model)
     elif chosen is not None:
         tokenizer = chosen / checkpoint.TOKENIZER
     else:
@@ -202,23 +232,38 @@ def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
     return f"not bit-exact: since the checkpoint was written, {', '.join(changed)}"
 
 
-def _check(run: Run, model: Model) -> None:
+def _check(run: Run, model: Model, examples: Examples) -> None:
     preflight.check_context(run.spec, model.card)
     preflight.check_memory(run.spec, model.card.num_parameters, run.ranks.world_size, run.ranks.device)
     preflight.check_disk(run.spec, model.card.num_parameters, run.checkpoints)
     model.network.to(run.ranks.device)
-    check_isolation(model, run.spec.precision, run.ranks.device)
+    selftest.check_all(model, _first(model, examples), run.spec.precision, run.ranks.device)
 
 
-def _make_engine(run: Run, model: Model, start: Start) -> Any:
+def _first(model: Model, examples: Examples) -> list[Fitted]:
+    """The first examples of the run that can be used."""
+    found = examples.fitted(range(MANY), model.tokenizer, model.card.contract)
+    return [each for each in found if isinstance(each, Fitted)][:TESTED]
+
+
+def _plan(run: Run, model: Model, state: CheckpointState | None) -> MemoryPlan:
+    """How the steps are to be taken: as before, where they go on."""
+    if run.spec.gradient_checkpointing:
+        recompute_layers(model.network)
+    spec = run.spec if state is None else run.spec.model_copy(update={"micro_batch": state.micro_batch})
+    lengths = pack_lengths(model.card.contract, spec.packed_length, spec.input_length, spec.target_length)
+    plan = plan_memory(spec, model, lengths, run.ranks, str(run.directory))
+    run.say("memory.planned", **plan.model_dump() | {"is_auto": run.spec.micro_batch == "auto"})
+    return plan
+
+
+def _make_engine(run: Run, model: Model, settled: TuneSpec, start: Start) -> Any:
     # Dropout differs between ranks, and is the same in every run.
     seed = (run.spec.seed + run.ranks.rank) % 2**32
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    if run.spec.gradient_checkpointing:
-        recompute_layers(model.network)
-    engine = make_engine(Objective(model.network, run.spec.precision), run.spec, run.ranks.world_size)
+    engine = make_engine(Objective(model.network, run.spec.precision), settled, run.ranks.world_size)
     engine.train()
     if start.checkpoint is not None:
         checkpoint.load(engine, run.ranks, Path(start.checkpoint))
@@ -227,38 +272,51 @@ def _make_engine(run: Run, model: Model, start: Start) -> Any:
 
 def _train(
     run: Run,
+    settled: TuneSpec,
     engine: Any,
     model: Model,
     stream: Stream,
-    progress: Progress,
+    report: Report,
+    sources: Sources,
     wishes: WishReader,
     leakage: str | None,
 ) -> Ending:
+    saver = Saver(
+        run.ranks,
+        run.checkpoints,
+        run.settings.attempt,
+        model.tokenizer,
+        lambda written: run.say("checkpoint.written", **written._asdict()),
+    )
+
     def save() -> None:
         state = CheckpointState(
-            step=progress.step,
-            target_tokens=progress.target_tokens,
+            progress=report.progress,
             spec=run.spec.digest(),
             world_size=run.ranks.world_size,
+            micro_batch=settled.settled_micro_batch,
             accumulation=ACCUMULATION,
             environment=resume.environment(run.ranks),
             stream=stream.state(),
             leakage=leakage,
         )
-        written = checkpoint.write(
-            engine, run.ranks, run.checkpoints, run.settings.attempt, state, model.tokenizer
-        )
-        if written is not None:
-            run.say(
-                "checkpoint.written",
-                step=progress.step,
-                path=written.name,
-                manifest_sha256=written.manifest_sha256,
-                size_bytes=written.size_bytes,
-            )
+        saver.save(engine, state)
 
     run.say("stage.changed", stage="train")
-    return train(run.spec, engine, stream, run.ranks, progress, wishes=wishes, save=save, events=run.events)
+    watchdog = Watchdog(run.directory, run.ranks.rank, run.settings.stall_s)
+    with watchdog.watching():
+        return train(
+            settled,
+            engine,
+            stream,
+            run.ranks,
+            report,
+            sources,
+            wishes=wishes,
+            watchdog=watchdog,
+            saver=saver,
+            save=save,
+        )
 
 
 def _warn_of_drops(run: Run, stream: Stream) -> None:

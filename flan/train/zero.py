@@ -50,8 +50,8 @@ def configuration(spec: TuneSpec, world_size: int) -> dict[str, Any]:
     """DeepSpeed's configuration for `spec`."""
     packs_per_rank = -(-spec.packs_per_step // world_size)
     return {
-        "train_micro_batch_size_per_gpu": spec.micro_batch,
-        "gradient_accumulation_steps": -(-packs_per_rank // spec.micro_batch),
+        "train_micro_batch_size_per_gpu": spec.settled_micro_batch,
+        "gradient_accumulation_steps": -(-packs_per_rank // spec.settled_micro_batch),
         "gradient_clipping": spec.optimizer.gradient_clip,
         "zero_optimization": {
             "stage": spec.zero_stage,

@@ -304,7 +304,7 @@ def test_plan_says_what_a_tune_will_do(desk: Desk) -> None:
     ]  # fmt: skip
     assert plan.cluster_rates == pytest.approx({"entailment": 1 / 3, "sentiment": 2 / 3})
     assert (plan.packs_per_step, plan.token_slots_per_step, plan.token_slots) == (2, 2_560, 25_600)
-    assert plan.disk_bytes == 1_000_000 * (4 * 3 + 4)
+    assert plan.disk_bytes == 1_000_000 * (4 + 4)
     assert plan.warnings == ()
 
 

@@ -58,8 +58,13 @@ class TinyRuns:
         assert isinstance(resolved, TuneSpec)
         return resolved
 
-    def prepare(self, spec: TuneSpec, name: str, attempt: int = 1, resume_from: str | None = None) -> Path:
-        """The run directory of an attempt at job `name`; attempts of a job share its checkpoints."""
+    def prepare(
+        self, spec: TuneSpec, name: str, attempt: int = 1, resume_from: str | None = None, **fields: Any
+    ) -> Path:
+        """The run directory of an attempt at job `name`; attempts of a job share its checkpoints.
+
+        `fields` are further settings of the run.
+        """
         directory = self._folder / name / f"attempt-{attempt}"
         settings = RunSettings(
             attempt=attempt,
@@ -68,6 +73,7 @@ class TinyRuns:
             checkpoints=str(self._folder / name / "checkpoints"),
             resume_from=resume_from,
             ranks=spec.resources.ranks,
+            **fields,
         )
         rundir.prepare(directory, spec, settings)
         return directory
@@ -96,9 +102,9 @@ def _with_dropout(model: Model) -> Model:
 
 
 def metrics(directory: Path, name: str = "train/loss") -> dict[int, float]:
-    """Step → value, as far as the run has told."""
-    events = rundir.read_events(directory / rundir.EVENTS, after=0)
-    return {e.data["step"]: e.data["values"][name] for e in events if e.type == "metrics"}
+    """Step → value, as far as the run has told, where it has told of `name`."""
+    told = (e.data for e in rundir.read_events(directory / rundir.EVENTS, after=0) if e.type == "metrics")
+    return {data["step"]: data["values"][name] for data in told if name in data["values"]}
 
 
 def data_of(directory: Path, type_: str) -> list[dict[str, Any]]:

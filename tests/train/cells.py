@@ -11,6 +11,7 @@ import json
 import math
 import resource
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -21,30 +22,35 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from flan import rundir
-from flan.data.batches import Stream, share
+from flan.data.batches import Stream
+from flan.data.examples import Examples
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places
 from flan.errors import FlanError
-from flan.model.masks import to_tensors
 from flan.rundir import EventWriter
 from flan.spec import Document, TuneSpec, parse
 from flan.stopping import WishReader
 from flan.store import Store
 from flan.train.base import load_base
-from flan.train.loop import accumulate
 from flan.train.objective import Objective
 from flan.train.optim import set_learning_rate
 from flan.train.ranks import Ranks, meet, process_group
+from flan.train.saver import Writing
+from flan.train.step import Sources, Told, accumulate, local_batches
 from flan.train.tune import Run, carry_out
 from flan.train.zero import make_engine, trained_weights
 from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 
 
 class Fault(Document):
-    """What goes wrong at the last rank, when it has passed `calls` micro-batches through the network."""
+    """What goes wrong at the last rank, when it has passed `calls` micro-batches through the network.
 
-    kind: Literal["loss_nan", "gradient_inf", "disk_full"]
+    slow_disk: at every rank, what is saved between `calls` and `until` micro-batches is written after them.
+    """
+
+    kind: Literal["loss_nan", "gradient_inf", "disk_full", "slow_disk"]
     calls: int
+    until: int = 0
 
 
 class Cell(Document):
@@ -69,7 +75,8 @@ def _work(cell: Cell, ranks: Ranks) -> None:
     assert isinstance(spec, TuneSpec)
     events = EventWriter(directory) if ranks.is_first else None
     run = Run(spec, directory, rundir.read_settings(directory), ranks, events)
-    fault = Breakage(cell.fault) if cell.fault and ranks.rank == ranks.world_size - 1 else None
+    is_last = ranks.rank == ranks.world_size - 1
+    fault = Breakage(cell.fault) if cell.fault and (is_last or cell.fault.kind == "slow_disk") else None
     try:
         if cell.kind == "gradient":
             _gradient(run)
@@ -82,7 +89,7 @@ def _work(cell: Cell, ranks: Ranks) -> None:
     finally:
         if fault is not None:
             fault.mend()
-            (directory / "touched.json").write_text(json.dumps(fault.touched_weights()))
+            (directory / f"touched-{ranks.rank}.json").write_text(json.dumps(fault.touched_weights()))
 
 
 def _gradient(run: Run) -> None:
@@ -95,8 +102,10 @@ def _gradient(run: Run) -> None:
     engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
     with Stream(run.spec, tasks, rows, base.tokenizer, base.card.contract) as stream:
         step = stream.next_step()
-    mine = share(step, run.ranks.rank, run.ranks.world_size, run.spec.micro_batch)
-    result = accumulate(engine, run.ranks, [to_tensors(each) for each in mine], step.target_tokens, "run")
+    sources = Sources(Examples(run.spec, tasks, rows), tasks)
+    mine = local_batches(step, sources, run.ranks, run.spec.settled_micro_batch)
+    told = Told("run", Writing(0, 0, 0))
+    result = accumulate(engine, run.ranks, mine, step.target_tokens, len(tasks), told)
     gradients = {
         name: _whole(weight, engine, safe_get_full_grad).clone()
         for name, weight in engine.module.named_parameters()
@@ -136,13 +145,19 @@ class Breakage:
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
         self._calls = 0
+        self._counted: nn.Module | None = None
         self._module: nn.Module | None = None
         self._before: dict[str, Tensor] = {}
+        self._disk_is_free = threading.Event()
+        self._disk_is_free.set()
+        self._save = torch.save
+        torch.save = self._save_slowly
         self._handle = register_module_forward_hook(self._strike)
 
     def mend(self) -> None:
         """From here on nothing breaks."""
         self._handle.remove()
+        torch.save = self._save
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def touched_weights(self) -> list[str]:
@@ -154,9 +169,13 @@ class Breakage:
     def _strike(self, module: nn.Module, _: Any, loss: Tensor) -> Tensor | None:
         if not isinstance(module, Objective):
             return None
+        if module is not self._counted:  # those before were tests of the network, not steps
+            self._counted, self._calls = module, 0
         self._calls += 1
         if self._calls < self._fault.calls:
             return None
+        if self._fault.kind == "slow_disk":
+            self._strike_disk()
         if self._module is None:
             self._module = module
             self._before = {name: weight.clone() for name, weight in module.state_dict().items()}
@@ -164,9 +183,19 @@ class Breakage:
             resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))
         elif self._fault.kind == "loss_nan":
             return loss * math.nan
-        else:
+        elif self._fault.kind == "gradient_inf":
             loss.register_hook(lambda gradient: gradient * math.inf)
         return None
+
+    def _strike_disk(self) -> None:
+        if self._calls < self._fault.until:
+            self._disk_is_free.clear()
+        else:
+            self._disk_is_free.set()
+
+    def _save_slowly(self, *args: Any, **kwargs: Any) -> None:
+        self._disk_is_free.wait()
+        self._save(*args, **kwargs)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from flan.train.checkpoint import (
     sweep,
     verify,
 )
+from flan.train.progress import Progress
 from flan.train.resume import choose
 
 SPEC = parse(TuneSpec, {"name": "t", "base": "preset:nano"})
@@ -28,10 +29,10 @@ def _write(folder: Path, step: int, attempt: int = 1, *, spec: TuneSpec = SPEC, 
     (directory / "engine").mkdir(parents=True)
     (directory / "engine" / "weights.pt").write_bytes(bytes([step]) * 64)
     state = CheckpointState(
-        step=step,
-        target_tokens=0,
+        progress=Progress(step=step),
         spec=spec.digest(),
         world_size=world_size,
+        micro_batch=1,
         accumulation="float32",
         environment={},
         stream=StreamState(),

@@ -2,14 +2,20 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from flan.model.load import Architecture
-from flan.train.selftest import SelfTestFailed, check_isolation
-from tests.kit.models import TINY_VOCABULARY, tiny_model
+from flan.data.packing import PackedBatch, pack_batch
+from flan.data.tokens import Fitted, encode
+from flan.model.load import Architecture, Model
+from flan.model.presets import train_tokenizer
+from flan.tasks.render import Rendered
+from flan.train import selftest
+from flan.train.selftest import SelfTestFailed, check_all, check_gradients, check_ids, check_isolation
+from tests.kit.models import SENTENCES, TINY_VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")
 
@@ -20,9 +26,10 @@ def test_our_networks_pass_and_keep_their_mode(architecture: Architecture, preci
     """Both architectures isolate segments in both precisions; the test leaves no trace."""
     model = tiny_model(architecture)
     model.network.train()
-    check_isolation(model, precision, CPU)
+    check_all(model, _fitted(model), precision, CPU)
 
     assert model.network.training
+    assert all(weight.grad is None for weight in model.network.parameters())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -45,6 +52,63 @@ def test_a_network_that_counts_positions_through_the_pack_is_refused() -> None:
 
     with pytest.raises(SelfTestFailed, match="does not restart its positions"):
         check_isolation(model, "fp32", CPU)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_whose_gradients_pass_between_examples_is_refused(precision: str) -> None:
+    """Every logit is right, and yet one example learns from another."""
+    model = tiny_model("decoder")
+    _leak_gradients(model.network)
+    check_isolation(model, precision, CPU)
+
+    with pytest.raises(SelfTestFailed, match="lets gradients pass"):
+        check_gradients(model, precision, CPU)
+
+
+def test_a_tokenizer_that_is_another_once_saved_is_refused() -> None:
+    """Its ids in training would not be those of the exported model."""
+    tokenizer = train_tokenizer(SENTENCES * 4, vocab_size=TINY_VOCABULARY)
+    model = tiny_model("decoder")._replace(tokenizer=tokenizer)
+    fitted = _fitted(model)
+    check_ids(model, fitted)
+    tokenizer.add_tokens(["review"])
+
+    with pytest.raises(SelfTestFailed, match="the input of example 0"):
+        check_ids(model, fitted)
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_a_pack_that_supervises_other_ids_is_refused(
+    architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Targets shifted by one place look well in any loss curve."""
+    model = tiny_model(architecture)
+
+    def shifted(*arguments: Any) -> PackedBatch:
+        batch = pack_batch(*arguments)
+        return batch._replace(target_ids=np.roll(batch.target_ids, 1, axis=1))
+
+    monkeypatch.setattr(selftest, "pack_batch", shifted)
+
+    with pytest.raises(SelfTestFailed, match="of example 0"):
+        check_ids(model, _fitted(model))
+
+
+def _fitted(model: Model) -> list[Fitted]:
+    texts = [("Is this review positive or negative?", "positive"), ("Write a sentence.", "A dog ran.")]
+    rendered = [
+        Rendered(input=text, target=target, choices=(), answer=target, references=(target,))
+        for text, target in texts
+    ]
+    return [Fitted(each, encode(model.tokenizer, model.card.contract, each), None) for each in rendered]
+
+
+def _leak_gradients(network: nn.Module) -> None:
+    def leak(_: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        mean = output.mean(dim=1, keepdim=True)
+        return output + (mean - mean.detach())
+
+    network.get_input_embeddings().register_forward_hook(leak)
 
 
 def _without(network: nn.Module, argument: str) -> None:

@@ -220,8 +220,8 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone(quick: Matrix, cell:
     assert [(error["code"], error["blame"], error["values"]["step"]) for error in errors] == [
         ("loss_nan", "user", 4)
     ] * 2
-    assert errors[0]["values"]["draws"]
-    assert json.loads((directory / "touched.json").read_text()) == []
+    assert errors[0]["values"]["rows"]
+    assert json.loads((directory / "touched-1.json").read_text()) == []
     assert max(metrics(directory)) == 3
     assert names(checkpoints) == ["step-00000003-a1"]
     verify(checkpoints / "step-00000003-a1")
@@ -255,6 +255,53 @@ def test_pause_leaves_a_checkpoint_of_the_step_it_stops_at(quick: Matrix) -> Non
     assert names(directory.parent / "checkpoints") == ["step-00000001-a1"]
     (written,) = data_of(directory, "checkpoint.written")
     assert (written["step"], written["path"]) == (1, "step-00000001-a1")
+
+
+def test_a_checkpoint_holds_the_state_of_its_step_whenever_it_is_written(quick: Matrix) -> None:
+    """Written after two more updates, as `slow_disk` sees to; resuming from it equals not resuming."""
+    directory = quick.directory("resumed", 2)
+    lines = list(rundir.read_events(directory / rundir.EVENTS, after=0))
+    written = [line.data["step"] if line.type == "checkpoint.written" else -1 for line in lines]
+    before = lines[: written.index(6)]
+
+    assert max(line.data["step"] for line in before if line.type == "metrics") >= 8
+    assert json.loads((directory / "touched-0.json").read_text()) != []
+
+
+@pytest.mark.parametrize(
+    ("cell", "num_ranks"), [("adamw-fp32-zero0-micro7", 1), ("adamw-fp32-zero3-micro2", 2)]
+)
+def test_losses_of_tasks_and_clusters_add_up_to_the_loss(quick: Matrix, cell: str, num_ranks: int) -> None:
+    """Each is a mean over supervised tokens: weighted by their number they give the loss of the step."""
+    directory = quick.directory(cell, num_ranks)
+    for kind, names_ in (("task", ("mood", "topic")), ("cluster", ("sentiment", "topics"))):
+        nats: dict[int, float] = dict.fromkeys(metrics(directory), 0.0)
+        tokens = dict.fromkeys(nats, 0.0)
+        for name in names_:
+            for step, count in metrics(directory, f"{kind}/{name}/target_tokens").items():
+                nats[step] += count * metrics(directory, f"{kind}/{name}/loss")[step]
+                tokens[step] += count
+        assert {step: nats[step] / tokens[step] for step in nats} == pytest.approx(
+            metrics(directory), rel=1e-6
+        )
+
+
+def test_numbers_of_a_run_are_told_with_the_loss(quick: Matrix) -> None:
+    """Speed, waiting, memory, packing and the realised mixture."""
+    directory = quick.directory("adamw-fp32-zero0-micro7", 1)
+    events = rundir.read_events(directory / rundir.EVENTS, after=0)
+    *_, told = (event.data["values"] for event in events if event.type == "metrics")
+
+    assert 0.5 < told["train/packing_fill"] <= 1
+    assert told["train/tokens_per_s"] > told["train/target_tokens_per_s"] > 0
+    assert min(told["train/data_wait_s"], told["train/save_wait_s"], told["train/smoothed_loss"]) >= 0
+    assert 0 < told["train/mfu"] < 1
+    assert told["memory/rss_bytes"] > 2**27
+    for kind in ("task", "cluster"):
+        for share in ("share", "token_share"):
+            shares = [value for name, value in told.items() if name.split("/")[::2] == [kind, share]]
+            assert len(shares) == 2
+            assert sum(shares) == pytest.approx(1, abs=1e-5)
 
 
 def test_learning_rate_and_drops_are_told_with_the_loss(quick: Matrix) -> None:
@@ -301,7 +348,9 @@ def _add_layouts(matrix: Matrix, layouts: Sequence[Layout]) -> None:
 
 def _add_resumed(matrix: Matrix, layout: dict[str, Any], num_ranks: int, name: str = "") -> None:
     name = f"resumed-{name}" if name else "resumed"
-    matrix.add(name, num_ranks, steps=10, **layout)
+    # Four micro-batches a step: what is saved after step 6 is written when steps 7 and 8 have been taken.
+    slow_disk = {"kind": "slow_disk", "calls": 24, "until": 33}
+    matrix.add(name, num_ranks, steps=10, fault=slow_disk, **layout)
     matrix.add(name, num_ranks, steps=10, resume_from=MIDDLE, **layout)
 
 

@@ -85,3 +85,25 @@ def test_two_newest_and_the_resume_point_are_never_retired(sessions: Sessions) -
         40: "published",
         50: "written",
     }
+
+
+def test_the_best_and_the_pinned_are_never_retired(sessions: Sessions) -> None:
+    """Best is the lowest smoothed loss as it was told of that step; pinned is what the spec names."""
+    job_id = queued(sessions)
+    lease = claimed(sessions)
+    steps = (10, 20, 30, 40, 50, 60)
+    names = announced(sessions, lease, *steps)
+    losses = dict(zip(steps, (2.0, 1.0, 1.5, 1.2, 1.1, 1.3), strict=True))
+    told = [
+        Event(line=7 + i, at=0.0, type="metrics", data={"step": step, "values": {checkpoints.BEST_BY: loss}})
+        for i, (step, loss) in enumerate(losses.items())
+    ]
+    with sessions.begin() as session:
+        journal.append(session, lease, told, lease_s=30)
+        for name in names:
+            checkpoints.publish(session, lease, name)
+
+    with sessions.begin() as session:
+        assert checkpoints.retire(session, lease, keep=1, pinned=(10,)) == [names[3], names[2]]
+    kept = [step for step, state in states(sessions, job_id).items() if state == "published"]
+    assert kept == [60, 50, 20, 10]

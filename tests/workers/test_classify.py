@@ -4,7 +4,7 @@ import pytest
 
 from flan.rundir import Outcome
 from workers.classify import Facts, classify
-from workers.launch import Exit
+from workers.launch import Exit, Standing
 
 
 def facts(*statuses: int, outcome: Outcome | None = None, **fields: object) -> Facts:
@@ -15,6 +15,7 @@ def facts(*statuses: int, outcome: Outcome | None = None, **fields: object) -> F
 
 
 FAILED = Outcome(status="failed", code="disk_full", blame="infra", message="no space", hint="free some")
+GAVE_UP = Outcome(status="failed", code="hung", blame="infra", message="waited 120 s")
 UNNAMED = Outcome(status="failed", code="internal", blame="system", message="RuntimeError: EADDRINUSE")
 
 
@@ -36,6 +37,8 @@ UNNAMED = Outcome(status="failed", code="internal", blame="system", message="Run
         (facts(1, outcome=Outcome(status="done")), "fault", "rank_failed", "system"),
         (facts(hung_s=901.0), "fault", "hung", "infra"),
         (facts(hung_s=901.0, was_asked=True), "fault", "hung", "infra"),
+        (facts(70, -9, outcome=GAVE_UP), "fault", "hung", "infra"),
+        (facts(-9, 1, outcome=UNNAMED, oom_kills=1), "fault", "out_of_memory", "infra"),
     ],
 )
 def test_ending_of_ranks(seen: Facts, kind: str, code: str | None, blame: str | None) -> None:
@@ -64,3 +67,14 @@ def test_log_speaks_where_the_rank_did_not(line: str, code: str) -> None:
     assert ending.failure.log == ("Traceback", line, "")
     if code == "rank_failed":
         assert line in ending.failure.message
+
+
+def test_standings_of_the_ranks_are_in_the_failure() -> None:
+    """Whoever looks at a job that hung sees where each of its ranks stood."""
+    standing = Standing(0, "T (stopped)", ("File x in train",))
+    ending = classify(facts(70, outcome=GAVE_UP, standings=(standing,)), lambda rank: [])
+
+    assert ending.failure is not None
+    assert ending.failure.values["ranks"] == [
+        {"rank": 0, "state": "T (stopped)", "stack": ("File x in train",)}
+    ]

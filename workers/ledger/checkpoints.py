@@ -5,7 +5,7 @@ A rank announces one (`written`); whoever holds the lease reads it again and pub
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from workers.ledger.leases import Lease, hold
 from workers.ledger.record import record
-from workers.ledger.tables import Checkpoint
+from workers.ledger.tables import Checkpoint, Metric
 
 NAME = re.compile(r"step-\d{8,}-a\d+")
 """Step and attempt. Nothing else becomes a path."""
+BEST_BY = "train/smoothed_loss"
+"""The metric whose lowest value makes a checkpoint the best."""
 SAFE = 2
 """So many of the newest are kept whatever the spec says: one may turn out corrupt."""
 
@@ -73,17 +75,36 @@ def reject(session: Session, lease: Lease, name: str, why: str) -> None:
     record(session, job, "checkpoint.corrupt", data, attempt=checkpoint.attempt)
 
 
-def retire(session: Session, lease: Lease, *, keep: int, resume_point: str | None) -> list[str]:
+def retire(
+    session: Session,
+    lease: Lease,
+    *,
+    keep: int,
+    resume_point: str | None = None,
+    pinned: Collection[int] = (),
+) -> list[str]:
     """Mark what may go as deleted; the names whose files may be removed. Raises LeaseLost.
 
-    Kept: the newest `keep` (at least SAFE) published ones, and the one that this attempt started from.
+    Kept: the newest `keep` (at least SAFE) published ones, the one of the lowest smoothed loss, those of
+    `pinned` steps, and the one that this attempt started from.
     """
     job = hold(session, lease)
     published = [row for row in candidates(session, job.id) if row.state == "published"]
-    old = [row for row in published[max(keep, SAFE) :] if row.name != resume_point]
+    best = _best_step(session, job.id, [row.step for row in published])
+    old = [
+        row
+        for row in published[max(keep, SAFE) :]
+        if row.name != resume_point and row.step != best and row.step not in pinned
+    ]
     for row in old:
         row.state = "deleted"
     return [row.name for row in old]
+
+
+def _best_step(session: Session, job_id: str, steps: Collection[int]) -> int | None:
+    """Of `steps` the first with the lowest smoothed loss; None where none is known."""
+    told = select(Metric.step).where(Metric.job_id == job_id, Metric.name == BEST_BY, Metric.step.in_(steps))
+    return session.scalar(told.order_by(Metric.value, Metric.step).limit(1))
 
 
 def all_checkpoints(session: Session, job_id: str) -> Sequence[Checkpoint]:

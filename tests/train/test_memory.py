@@ -1,0 +1,116 @@
+"""What a step needs is measured before step 1; too little memory is answered with a plan."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flan.data.packing import Lengths, pack_lengths
+from flan.model.load import Architecture
+from flan.spec import TuneSpec, parse
+from flan.train import memory
+from flan.train.memory import OutOfMemory, out_of_memory_is_told, plan_memory, ways_out, worst_packs
+from flan.train.preflight import InsufficientMemory
+from flan.train.ranks import Ranks, meet
+from tests.kit.models import tiny_model
+
+
+def _spec(**changes: Any) -> TuneSpec:
+    asked = {"kind": "tune", "name": "t", "base": "b", "input_length": 48, "target_length": 16}
+    return parse(TuneSpec, asked | {"tokens_per_step": 32 * 64, "precision": "fp32"} | changes)
+
+
+def _plan(spec: TuneSpec, architecture: Architecture = "decoder") -> memory.MemoryPlan:
+    model = tiny_model(architecture)
+    lengths = pack_lengths(model.card.contract, spec.packed_length, spec.input_length, spec.target_length)
+    return plan_memory(spec, model, lengths, _alone(), "test")
+
+
+def _alone() -> Ranks:
+    return meet("cpu")
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_the_worst_batch_has_no_padding_and_the_most_targets(architecture: Architecture) -> None:
+    """Every place is taken, by the longest targets that fit."""
+    contract = tiny_model(architecture).card.contract
+    packs = worst_packs(contract, pack_lengths(contract, 70, 48, 16), 16, 3)
+    segments = [array for name, array in packs._asdict().items() if name.endswith("segment_ids")]
+
+    assert all((array > 0).mean() > 0.9 for array in segments)
+    assert np.sum(packs.loss_weights) == 3 * (48 if architecture == "decoder" else 16)
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_what_was_asked_for_is_kept_and_measured(architecture: Architecture) -> None:
+    """A number in the spec is taken as it is; nothing of the dry run stays behind."""
+    plan = _plan(_spec(micro_batch=3), architecture)
+
+    assert (plan.micro_batch, plan.is_auto) == (3, False)
+    assert plan.states_bytes > 0
+    assert all(weight.grad is None for weight in tiny_model(architecture).network.parameters())
+
+
+def test_auto_takes_as_many_packs_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest power of two whose worst batch fits into the room; never more than a rank has."""
+    monkeypatch.setattr(memory, "_peak_bytes", lambda work, device: 1_000)
+    for room, expected in ((1_500, 1), (4_100, 4), (10**9, 32)):
+        monkeypatch.setattr(memory, "_room", lambda *_, room=room: room)
+        assert _plan(_spec(micro_batch="auto")).micro_batch == expected
+
+
+def test_auto_keeps_to_what_the_smallest_rank_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ranks take the same number of packs, or their collectives would not meet."""
+    monkeypatch.setattr(memory, "_peak_bytes", lambda work, device: 1_000)
+    monkeypatch.setattr(memory, "_room", lambda *_: 10**9)
+    ranks = _alone()
+    ranks.store.set("test micro-batch 1", "2")
+    two = Ranks(0, 2, torch.device("cpu"), ranks.store)
+    model = tiny_model("decoder")
+
+    assert plan_memory(_spec(micro_batch="auto"), model, Lengths(64, 0), two, "test").micro_batch == 2
+
+
+def test_a_step_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations and states in bytes, the room there is, and what would help."""
+    monkeypatch.setattr(memory, "_room", lambda *_: 0)
+    monkeypatch.setattr(memory, "_peak_bytes", lambda work, device: 3 * 2**30)
+
+    with pytest.raises(InsufficientMemory, match=r"needs 6.00 GiB besides .* of weights") as refused:
+        _plan(_spec(micro_batch=2))
+    assert refused.value.values["activations_bytes"] == 6 * 2**30
+    assert "gradient_checkpointing" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+        ),
+    ],
+)
+def test_a_failed_allocation_becomes_a_plan(error: Exception) -> None:
+    """Whatever raised it: a code, the allocator's own words, and what to change."""
+    spec = _spec(micro_batch=8, resources={"ranks": 2}, optimizer={"name": "adamw"})
+
+    with pytest.raises(OutOfMemory) as refused, out_of_memory_is_told(spec):
+        raise error
+    assert (refused.value.code, refused.value.blame) == ("out_of_memory", "user")
+    assert refused.value.hint == ways_out(spec)
+    assert refused.value.hint.startswith("try, the cheapest first: micro_batch 1 instead of 8")
+
+
+def test_an_allocation_that_really_fails_becomes_a_plan() -> None:
+    """The CPU's allocator refuses a tensor larger than any machine."""
+    with pytest.raises(OutOfMemory, match="DefaultCPUAllocator"), out_of_memory_is_told(_spec()):
+        torch.empty(2**60)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    """Only allocations are translated."""
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_is_told(_spec()):
+        raise RuntimeError("shapes do not match")

@@ -18,7 +18,6 @@ of each word, and a few vector operations: runs are compared by a polynomial has
 then word by word, so that a collision flags nothing.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -127,7 +126,7 @@ class HeldOutIndex:
         return found
 
     def _indexed(self) -> GramIndex:
-        flat = array("i")
+        flat: list[int] = []
         starts = []
         for number, each in enumerate(self.texts):
             own = words(each.text)
@@ -154,8 +153,8 @@ class HeldOutIndex:
 
 def count_holders(counts: Integers, grams: Integers, holders: Integers) -> None:
     """Add to the count of each run the number of different texts it stands in: columns of a run and a text."""
-    pairs = np.unique(np.stack([grams, holders], axis=1), axis=0)
-    np.add.at(counts, pairs[:, 0], 1)
+    pairs = np.unique(grams << 32 | holders)
+    np.add.at(counts, pairs >> 32, 1)
 
 
 def num_rows_of(places: Iterable[Place]) -> int:
@@ -168,7 +167,7 @@ class _Chunk(NamedTuple):
 
     places: dict[str, list[Place]]
     starts: list[int]
-    numbers: "array[int]"
+    numbers: list[int]
     whole: dict[int, list[int]]
     """Which of the texts equals which held-out ones as a whole."""
 
@@ -189,7 +188,7 @@ def _chunks(
 ) -> Iterator[_Chunk]:
     """The texts of `rows`, some at a time, each once; of those `found` already only the place is noted."""
     look_up = index.numbers.get
-    chunk = _Chunk({}, [], array("i"), {})
+    chunk = _Chunk({}, [], [], {})
     for number, row in rows:
         for field, text in texts(row):
             if text in found:
@@ -207,7 +206,7 @@ def _chunks(
                 chunk.numbers.append(0)
         if len(chunk.numbers) >= _CHUNK:
             yield chunk
-            chunk = _Chunk({}, [], array("i"), {})
+            chunk = _Chunk({}, [], [], {})
     yield chunk
 
 

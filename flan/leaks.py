@@ -30,8 +30,9 @@ def data_leakage(
     ],
     against: Annotated[list[str], typer.Option(help="Held-out tasks, likewise; may be given again.")],
     data: Annotated[
-        Path, typer.Option("--data", envvar="FLAN_DATA", help="Folder of datasets in hub layout.")
-    ],
+        Path | None, typer.Option("--data", envvar="FLAN_DATA", help="Folder of datasets in hub layout.")
+    ] = None,
+    collection: Annotated[Collection, typer.Option(help="Where names are looked up.")] = "flan",
     split: Annotated[
         list[str] | None,
         typer.Option(help="Held-out splits that a task has; validation and test if left out."),
@@ -50,8 +51,8 @@ def data_leakage(
     lengths = Leakage(
         splits=tuple(split or Leakage().splits), words=words, short_words=min(words, short_words)
     )
-    train, without = _opened(tasks, ("train",), data, "TASK")
-    held_out, unchecked = _opened(against, lengths.splits, data, "--against")
+    train, without = _opened(tasks, collection, ("train",), data, "TASK")
+    held_out, unchecked = _opened(against, collection, lengths.splits, data, "--against")
     rows = [TrainingRows(name, each, range(len(each))) for (name, _), each in train.items()]
     with _progress(rows) as on_rows:
         report = find_leakage(
@@ -69,14 +70,14 @@ def data_leakage(
 
 
 def _opened(
-    selectors: Sequence[str], splits: Sequence[str], data: Path, parameter: str
+    selectors: Sequence[str], collection: Collection, splits: Sequence[str], data: Path | None, parameter: str
 ) -> "tuple[dict[tuple[str, str], Rows], dict[str, str]]":
     """Task and split → rows, and why a task that was not asked for by name has none. Raises when nothing is left."""
     from flan.data.rows import EmptyDataset, MissingRows, Places, open_rows
 
     opened: dict[tuple[str, str], Rows] = {}
     without: dict[str, str] = {}
-    for task, is_named in _selected(selectors):
+    for task, is_named in _selected(selectors, collection):
         there = [split for split in splits if split in task.source.splits]
         if not there:
             without[task.name] = f"it has no split {' or '.join(splits)}"
@@ -93,13 +94,12 @@ def _opened(
     return opened, without
 
 
-def _selected(selectors: Sequence[str]) -> Iterator[tuple[Task, bool]]:
+def _selected(selectors: Sequence[str], collection: Collection) -> Iterator[tuple[Task, bool]]:
     """The tasks that `selectors` stand for, and whether each was asked for by name."""
     from flan.data.selectors import select_tasks
     from flan.local import LocalLibrary
     from flan.store import Store
 
-    collection: Collection = "flan"
     with tempfile.TemporaryDirectory() as folder:
         library = LocalLibrary(Store(Path(folder)))
         selection = select_tasks(selectors, "", library.tasks(collection), library, load_taxonomy(collection))

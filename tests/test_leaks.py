@@ -54,6 +54,24 @@ def test_what_is_shared_is_shown_with_its_places(files: dict[str, str]) -> None:
     )
 
 
+def test_made_up_tasks_are_clean() -> None:
+    """Rows that are made need no folder; those of one task share nothing with another's."""
+    asked = [
+        "data",
+        "leakage",
+        "question_kinds",
+        "--against",
+        "rule_pairs",
+        "--collection",
+        "synthetic",
+        "--fail",
+    ]
+    done = RUN.invoke(app, asked)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(": 0 and 0 share a passage\n")
+
+
 def test_a_script_can_ask_for_a_verdict(files: dict[str, str]) -> None:
     """--fail ends with status 1 where anything is shared, -o json is the whole report."""
     asked = ["data", "leakage", files["seen"], "--against", files["asked"], "--data", files["data"], "--fail"]

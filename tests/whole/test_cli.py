@@ -83,6 +83,7 @@ def test_a_model_is_tuned_measured_and_asked_without_a_server(folder: Path) -> N
     assert tuned.strip().endswith("model: out/run/model")
     results = json.loads((folder / "measured" / "run" / "results.json").read_text())
     assert results["verdicts"] == {"rule_pairs": "proven", "shop_reviews": "violated"}
+    assert results["unclean"] == {"rule_pairs": 0, "shop_reviews": None}
     assert "rule_pairs" in measured
     assert chosen["choice"] in ("negative", "positive")
     assert chosen["contract"] == drawn["contract"] == results["contract_digest"]

@@ -132,6 +132,7 @@ def test_an_evaluation_says_what_was_never_seen(results: dict[str, Any]) -> None
         "state_pairs": "proven",
         "question_kinds": "violated",
     }
+    assert results["unclean"] == {"rule_pairs": 0, "state_pairs": 0, "question_kinds": None}
     for task in results["tasks"]:
         assert task["n"] == 12
         assert [template["n"] for template in task["templates"]] == [12, 12]

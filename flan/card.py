@@ -90,6 +90,29 @@ class LeakageCheck(Document):
     """Digest of the whole report, with passages, in the store of the run."""
 
 
+class Tuning(Document):
+    """What one tuning read, and what it took."""
+
+    spec: Sha256
+    """Digest of the resolved spec."""
+    rows: dict[str, Sha256]
+    """Task → digest of the rows that were trained on, before any was left out."""
+    steps: int
+    """Optimizer updates."""
+    tokens: int
+    """Tokens that went through the network, padding aside."""
+    target_tokens: int
+    """Of these, the supervised ones."""
+    ranks: int
+    """Processes, one device each."""
+    device: str
+    """What they computed on."""
+    wall_s: float
+    """Time the steps took, what was done twice left out."""
+    device_s: float
+    """The same, of all ranks together."""
+
+
 class Lineage(Document):
     """What went into the weights. `None` for tasks means: unknown (a model made elsewhere)."""
 
@@ -109,6 +132,8 @@ class Lineage(Document):
     """Supervised tokens it was tuned on here."""
     adjacency: dict[str, tuple[str, ...]] = {}
     """Cluster → its neighbours, by the taxonomy in force when it was tuned."""
+    tunings: tuple[Tuning, ...] = ()
+    """One for each time it was tuned here, the latest last."""
     leakage: tuple[LeakageCheck, ...] = ()
     """One for each time it was tuned here, the latest last."""
 

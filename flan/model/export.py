@@ -103,6 +103,11 @@ def _check_reload(network: PreTrainedModel, reloaded: Model) -> None:
     for name, weight in written.items():
         if not torch.equal(weight.cpu(), read[name]):
             raise BadWeights(f"{name} reads back other than it was written", tensor=name)
+    if (are_tied := _ties_its_head(network)) != _ties_its_head(reloaded.network):
+        raise BadWeights(
+            f"head and embeddings {'are one tensor' if are_tied else 'are two tensors'} here, and not when read back",
+            hint="tie_word_embeddings in its config.json does not say what the network does",
+        )
     text = reloaded.tokenizer.encode(PROBE_TEXT, add_special_tokens=False)
     ids = torch.tensor([[*reloaded.card.contract.soft_prompt_ids, *text]])
     was_training, device = network.training, network.device
@@ -118,6 +123,11 @@ def _check_reload(network: PreTrainedModel, reloaded: Model) -> None:
             "the model that was read back answers the probe otherwise",
             hint="network.to(bfloat16) rounds rotary frequencies too: choose the type when loading",
         )
+
+
+def _ties_its_head(network: PreTrainedModel) -> bool:
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    return bool(head.weight.data_ptr() == embeddings.weight.data_ptr())
 
 
 @torch.inference_mode()

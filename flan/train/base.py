@@ -11,16 +11,18 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from flan.card import LeakageCheck, Lineage
+from flan.card import LeakageCheck, Lineage, Tuning
 from flan.data.bases import PRESETS
 from flan.data.examples import Examples
+from flan.data.members import TRAIN
 from flan.data.rows import Rows, UnreadableRow
 from flan.model.load import Model, UnsupportedModel, contract_of, load_model, make_card
 from flan.model.presets import from_preset, train_tokenizer
-from flan.spec import TuneSpec
+from flan.spec import Pins, TuneSpec
 from flan.store import Store
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
+from flan.train.progress import Progress
 
 TOKENIZER_DRAWS = 10_000
 """Examples a preset's tokenizer is trained on: a few million characters, seconds."""
@@ -66,9 +68,9 @@ def fit_tokenizer(
 
 
 def tuned_lineage(
-    spec: TuneSpec, base: Model, *, steps: int, target_tokens: int, leakage: LeakageCheck
+    spec: TuneSpec, base: Model, progress: Progress, leakage: LeakageCheck, device: str
 ) -> Lineage:
-    """What a model tuned from `base` by `spec` has seen: the base's share and its own.
+    """What a model tuned from `base` by `spec` has seen, and what it took: the base's share and its own.
 
     The tasks of a base made elsewhere stay unknown; the clusters it was tuned on here are known all the same.
     """
@@ -83,10 +85,26 @@ def tuned_lineage(
         clusters_seen=tuple(sorted(clusters)),
         families_seen=tuple(sorted(families)),
         spec=spec.digest(),
-        steps=before.steps + steps,
-        target_tokens=before.target_tokens + target_tokens,
+        steps=before.steps + progress.step,
+        target_tokens=before.target_tokens + progress.target_tokens,
         adjacency=_joined(before.adjacency, pins.adjacency),
+        tunings=(*before.tunings, _tuning(spec, pins, progress, device)),
         leakage=(*before.leakage, leakage),
+    )
+
+
+def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str) -> Tuning:
+    wall_s = round(progress.wall_s, 1)
+    return Tuning(
+        spec=spec.digest(),
+        rows={task: pins.tasks[task].rows[TRAIN] for task in pins.train},
+        steps=progress.step,
+        tokens=progress.num_tokens,
+        target_tokens=progress.target_tokens,
+        ranks=spec.resources.ranks,
+        device=device,
+        wall_s=wall_s,
+        device_s=round(wall_s * spec.resources.ranks, 1),
     )
 
 

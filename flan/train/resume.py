@@ -60,7 +60,10 @@ def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: in
         raise CheckpointMismatch(
             f"checkpoint {name} was written by {state.world_size} ranks, this run has {world_size}: optimizer "
             "states lie in shards, one for each rank",
-            hint=f"start {state.world_size} ranks",
+            hint=f"start {state.world_size} ranks. To go on with another number, hand in a new job whose base is a "
+            "model that this one wrote: its weights fit any number, its optimizer states and random states do not",
+            checkpoint_ranks=state.world_size,
+            ranks=world_size,
         )
 
 

@@ -44,6 +44,16 @@ def test_a_network_rounded_beyond_its_weights_is_not_written(tmp_path: Path) -> 
         export(network.to(torch.bfloat16), tokenizer, card, tmp_path / "model")
 
 
+def test_a_head_that_is_tied_only_by_its_config_is_not_written(tmp_path: Path) -> None:
+    """Two tensors that happen to be equal would become one for whoever trains on from the export."""
+    network, tokenizer, card = tiny_model("decoder")
+    assert network.config.tie_word_embeddings
+    network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone())
+
+    with pytest.raises(BadWeights, match="are two tensors here"):
+        export(network, tokenizer, card, tmp_path / "model")
+
+
 def test_another_process_gives_the_same_logits(tmp_path: Path) -> None:
     """A fresh interpreter that loads the export says what this one says, bit for bit."""
     model = tiny_model("decoder")

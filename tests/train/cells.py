@@ -34,10 +34,11 @@ from flan.store import Store
 from flan.train.base import load_base
 from flan.train.objective import Objective
 from flan.train.optim import set_learning_rate
+from flan.train.prepare import Run
 from flan.train.ranks import Ranks, meet, process_group
 from flan.train.saver import Writing
 from flan.train.step import Sources, Told, accumulate, local_batches
-from flan.train.tune import Run, carry_out
+from flan.train.tune import carry_out
 from flan.train.zero import make_engine, trained_weights
 from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 

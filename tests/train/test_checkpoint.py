@@ -62,15 +62,17 @@ def test_newest_is_the_highest_step_then_the_latest_attempt(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "added", "no manifest", "torn manifest"])
-def test_any_damage_is_found_before_a_byte_is_used(tmp_path: Path, damage: str) -> None:
-    """Every file is there with its bytes, and no other; else the checkpoint does not count."""
-    directory = _write(tmp_path, 5)
-    verify(directory)
+DAMAGES = ("truncated", "changed, same length", "missing shard", "added", "no manifest", "torn manifest")
+
+
+def _damage(directory: Path, damage: str) -> None:
     weights, manifest = directory / "engine" / "weights.pt", directory / MANIFEST
-    if damage == "changed":
-        weights.write_bytes(b"\1" + weights.read_bytes()[1:])
-    elif damage == "missing":
+    content = weights.read_bytes()
+    if damage == "truncated":
+        weights.write_bytes(content[:-1])
+    elif damage == "changed, same length":
+        weights.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    elif damage == "missing shard":
         weights.unlink()
     elif damage == "added":
         (directory / "engine" / "extra.pt").write_bytes(b"")
@@ -79,16 +81,17 @@ def test_any_damage_is_found_before_a_byte_is_used(tmp_path: Path, damage: str) 
     else:
         manifest.write_text(manifest.read_text()[:-9])
 
-    with pytest.raises(CheckpointCorrupt):
-        verify(directory)
 
-
-def test_latest_passes_over_a_broken_checkpoint_and_says_so(tmp_path: Path) -> None:
-    """The run goes on from the newest that verifies."""
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_any_damage_is_found_before_a_byte_is_used(tmp_path: Path, damage: str) -> None:
+    """Every file is there with its bytes, and no other; else the latest is the one before, and the run says so."""
     good, broken = _write(tmp_path, 5), _write(tmp_path, 6)
-    (broken / "engine" / "weights.pt").write_bytes(b"")
+    verify(broken)
+    _damage(broken, damage)
     warnings: list[str] = []
 
+    with pytest.raises(CheckpointCorrupt):
+        verify(broken)
     assert _choose(tmp_path, "latest", warnings) == good
     assert warnings == ["checkpoint_corrupt"]
 

@@ -330,6 +330,10 @@ def test_the_exported_model_knows_what_it_has_seen(quick: Matrix) -> None:
     )
     assert (card.lineage.spec, card.lineage.steps) == (spec.digest(), STEPS)
     assert card.lineage.target_tokens == metrics(directory, "train/target_tokens")[STEPS]
+    (tuning,) = card.lineage.tunings
+    assert tuning.rows == {task: spec.pins.tasks[task].rows["train"] for task in ("mood", "topic")}
+    assert (tuning.ranks, tuning.steps, tuning.device_s) == (2, STEPS, round(2 * tuning.wall_s, 1))
+    assert tuning.tokens > tuning.target_tokens == card.lineage.target_tokens
 
 
 def _add_layouts(matrix: Matrix, layouts: Sequence[Layout]) -> None:

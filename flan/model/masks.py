@@ -3,29 +3,44 @@
     # B packs, L positions, Li of the encoder, Lt of the decoder, V vocabulary
 
 Position ids alone would leave isolation to each network's own guess at where segments begin, and a
-two-dimensional mask would undo it; so every mask here is explicit, boolean, and says which key each
-query may read. Segment 0 is padding: it reads other padding and is read by no segment.
+two-dimensional mask would undo it. So a network is told: by the bounds of the segments, where its attention
+can work segment by segment (`flan/model/attention.py`); by masks elsewhere, explicit and boolean, which say
+which key each query may read. Segment 0 is padding: it is read by no segment.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from flan.data.packing import Ints, PackedBatch, PackedDecoder
+from flan.model.attention import takes_bounds
+from flan.model.segments import causal_bounds, mutual_bounds
+
 Batch = Mapping[str, Tensor]
 """The arrays of a PackedBatch as tensors, by name."""
 
 
-def to_tensors(batch: NamedTuple, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The arrays of `batch` on `device`, by field name, integers as long. Fields that are no array are left out."""
-    arrays = {name: value for name, value in batch._asdict().items() if isinstance(value, np.ndarray)}
+def to_tensors(batch: PackedBatch, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The arrays of `batch` on `device`, by field name, integers as long, and the bounds of its segments."""
     # Widened there: half as much crosses the bus.
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-    return {name: each if each.is_floating_point() else each.long() for name, each in tensors.items()}
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in batch._asdict().items()}
+    whole = {name: each if each.is_floating_point() else each.long() for name, each in tensors.items()}
+    return whole | {name: torch.from_numpy(array).to(device) for name, array in _bounds(batch).items()}
+
+
+def _bounds(batch: PackedBatch) -> dict[str, Ints]:
+    if isinstance(batch, PackedDecoder):
+        return {"bounds": causal_bounds(batch.segment_ids)}
+    encoder_BL, decoder_BL = batch.encoder_segment_ids, batch.decoder_segment_ids
+    return {
+        "encoder_bounds": mutual_bounds(encoder_BL, encoder_BL),
+        "decoder_bounds": causal_bounds(decoder_BL),
+        "cross_bounds": mutual_bounds(decoder_BL, encoder_BL),
+    }
 
 
 def block_causal_mask(segments_BL: Tensor) -> Tensor:
@@ -77,9 +92,10 @@ def forward(network: PreTrainedModel, batch: Batch) -> Tensor:
     """
     if network.config.is_encoder_decoder:
         return _forward_encoder_decoder(network, batch)
+    is_bounded = takes_bounds(network, batch["token_ids"].device)
     output = network(
         input_ids=batch["token_ids"],
-        attention_mask=block_causal_mask(batch["segment_ids"]),
+        attention_mask=batch["bounds"] if is_bounded else block_causal_mask(batch["segment_ids"]),
         position_ids=batch["positions"],
         use_cache=False,
     )
@@ -87,7 +103,10 @@ def forward(network: PreTrainedModel, batch: Batch) -> Tensor:
 
 
 def _forward_encoder_decoder(network: PreTrainedModel, batch: Batch) -> Tensor:
-    masks = encoder_decoder_masks(batch["encoder_segment_ids"], batch["decoder_segment_ids"])
+    if takes_bounds(network, batch["encoder_ids"].device):
+        masks = EncoderDecoderMasks(batch["encoder_bounds"], batch["decoder_bounds"], batch["cross_bounds"])
+    else:
+        masks = encoder_decoder_masks(batch["encoder_segment_ids"], batch["decoder_segment_ids"])
     hidden_BLD = network.get_encoder()(
         input_ids=batch["encoder_ids"], attention_mask=masks.encoder
     ).last_hidden_state

@@ -41,7 +41,7 @@ def _model(architecture: Architecture) -> Model:
 
 
 def _gradients(model: Model) -> tuple[float, dict[str, Tensor], int]:
-    calls = 0
+    objective, calls = Objective(model.network, "fp32"), 0
 
     def count(*_: object) -> None:
         nonlocal calls
@@ -52,7 +52,7 @@ def _gradients(model: Model) -> tuple[float, dict[str, Tensor], int]:
             assert isinstance(module, nn.Linear)
             module.register_forward_hook(count)
     torch.manual_seed(1)
-    loss = Objective(model.network, "fp32")(to_tensors(_batch(model)))
+    loss = objective(to_tensors(_batch(model)))
     loss.backward()
     gradients = {name: w.grad for name, w in model.network.named_parameters() if w.grad is not None}
     return loss.item(), gradients, calls

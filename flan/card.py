@@ -124,6 +124,8 @@ class Lineage(Document):
     """Their clusters; null = not known."""
     families_seen: tuple[str, ...] = ()
     """Families of the tasks it was tuned on here: they outlive a task's name."""
+    corpora: tuple[str, ...] = ()
+    """Plain texts it was tuned on here; whether they hold rows of any task is not known from this."""
     spec: Sha256 | None = None
     """Digest of the resolved spec that made it."""
     steps: int = 0

@@ -15,6 +15,7 @@ PATTERNS = {
     r"^[a-z0-9][a-z0-9._-]{0,63}$": "a name is a–z 0–9 . _ -, up to 64 characters, beginning with a letter or digit",
     r"^[a-z][a-z0-9._-]{0,63}$": "an alias is a–z 0–9 . _ -, up to 64 characters, beginning with a letter",
     r"^[A-Za-z_][A-Za-z0-9_]{0,63}$": "a field is letters, digits and _, up to 64 characters, no digit first",
+    r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$": "a module is the end of its name: q_proj, mlp.up_proj",
     r"^[0-9a-f]{64}$": "a sha256 is 64 characters of 0–9 a–f",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[(-?\d{1,9})?:(-?\d{1,9})?\])?$": "a split, or a part of one: train[:-200]",
     r"^(tune|evaluate|serve)$": "must be tune, evaluate or serve",

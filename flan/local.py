@@ -70,6 +70,11 @@ class LocalLibrary:
         """What the tasks are called that lie in the folder of tasks."""
         return () if self._brought is None else sorted(path.stem for path in self._brought.glob("*.yaml"))
 
+    def dataset(self, reference: str) -> DatasetSource:
+        """There are none: uploads belong to a server."""
+        hint = "put it into the folder of datasets as corpus/<name>.txt or .jsonl, and give its name"
+        raise NotFound(f"no dataset {reference!r}: uploads belong to a server", hint=hint)
+
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """Digest and card of a model directory, a hub model on this machine or a preset (no digest)."""
         return import_base(reference, self._store)

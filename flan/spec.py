@@ -371,6 +371,38 @@ Method = Annotated[FullTuning | Lora | SoftPrompt, Field(discriminator="kind")]
 """Which weights are trained."""
 
 
+class CorpusText(Document):
+    """A plain text: a file of the folder of datasets, or an uploaded dataset. Never a path."""
+
+    name: Name | None = None
+    """`corpus/<name>.txt` or `.jsonl` of the folder of datasets, also packed as `.gz`."""
+    uploaded: Reference | None = None
+    """An uploaded dataset, `name` or `name@3`; each of its rows is a document."""
+    split: Name = "train"
+    """Which split of the dataset."""
+    column: Annotated[str, Field(min_length=1, max_length=256)] = "text"
+    """Where the text is in a row, or in a line of JSON."""
+    documents: Literal["whole", "lines", "blank_lines"] = "whole"
+    """What parts a `.txt` into documents: nothing; single line breaks (blank lines then part the paragraphs of
+    one); blank lines."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.name is None) == (self.uploaded is None):
+            raise ValueError("a text is a file or a dataset: give name or uploaded, and not both")
+        return self
+
+
+class Corpus(Document):
+    """Plain text for language modelling. Each text counts by its size, and comes once an epoch."""
+
+    texts: tuple[CorpusText, ...] = Field(min_length=1, max_length=1_024)
+    """What is read."""
+    chars_per_token: float = Field(default=3.0, gt=0, le=64)
+    """How long pieces are: this times the tokens of an example. Where a piece has more tokens its end is cut and
+    counted; lower it then, as for scripts whose characters are tokens."""
+
+
 class TaskPin(Document):
     """A task fixed to bytes: its document, and the digest of the rows of each split that is used."""
 
@@ -434,8 +466,13 @@ class TuneSpec(JobSpec):
     base: Reference
     """What is tuned: a registered model (`name`, `name@3`, `name@alias`), `preset:nano`, a hub id or a
     folder."""
+    objective: Literal["instructions", "lm"] = "instructions"
+    """What is learnt: the targets of the mixture's instructions, or the next token of the corpus's text
+    (encoder-decoders: the rest of a text after its beginning)."""
     mixture: Mixture = Mixture()
     """What it is tuned on."""
+    corpus: Corpus | None = None
+    """With objective lm: what it is tuned on instead."""
     leakage: Leakage = Leakage()
     """What is done about training rows that share text with held-out rows."""
     steps: int = Field(default=30_000, ge=1, le=10_000_000)
@@ -502,6 +539,13 @@ class TuneSpec(JobSpec):
                 f"pack_length {self.pack_length} is less than input_length {self.input_length} + "
                 f"target_length {self.target_length}: an example must fit into a pack"
             )
+        if (self.objective == "lm") != (self.corpus is not None):
+            raise ValueError(
+                "objective lm reads a corpus, and objective instructions none: give both, as in "
+                "objective: lm, corpus: {texts: [{name: stories}]}, or neither"
+            )
+        if self.objective == "lm" and self.pins is None and self.mixture != Mixture():
+            raise ValueError("objective lm reads its corpus alone: leave mixture out")
         if self.method.kind != "full" and self.base.startswith("preset:"):
             raise ValueError(
                 f"method {self.method.kind} leaves the weights as they are, and those of {self.base} are random: "

@@ -46,7 +46,8 @@ def problems(document: type[Document] | None, value: Any) -> dict[str, Problem]:
     ("change", "pointer", "meant"),
     [
         ({"ranks": 1}, "/ranks", "'resources.ranks'"),
-        ({"rank": 1}, "/rank", "'resources.ranks'"),
+        ({"rank": 1}, "/rank", "'method.rank'"),
+        ({"world_size": 1}, "/world_size", "'resources.ranks'"),
         ({"lr": 1}, "/lr", "'optimizer.learning_rate'"),
         ({"optimizer": {"lr": 1}}, "/optimizer/lr", "'optimizer.learning_rate'"),
         ({"batch_size": 8}, "/batch_size", "'tokens_per_step' or 'micro_batch'"),
@@ -164,7 +165,7 @@ def test_one_fault_is_one_problem(document: type[Document] | None, value: Any, p
          "the name takes at most 64 characters, not 70", None),
         (Task, TASK | {"metrics": ["acuracy"]}, "/metrics/0",
          f"'acuracy' is none of {', '.join(get_args(MetricName))}", "did you mean 'accuracy'?"),
-        (Task, TASK | {"source": {"kind": "hab"}}, "/source/kind", "'hab' is none of hub, dataset, synthetic",
+        (Task, TASK | {"source": {"kind": "hab"}}, "/source/kind", "'hab' is none of hub, dataset, synthetic, corpus",
          "did you mean 'hub'?"),
         (Task, TASK | {"source": {"kind": "dataset", "name": ""}}, "/source/name", "cannot be empty", None),
         (ChatRequest, {"model": "m", "messages": [{"role": "user", "content": 3}]}, "/messages/0/content",

@@ -9,6 +9,8 @@ from api.catalog.tables import DatasetRow
 from flan.data.formats import Format
 from flan.data.uploads import Upload
 from flan.errors import Conflict
+from flan.spec import parse
+from flan.tasks.task import DatasetSource
 from workers.ledger.ids import new_id
 
 
@@ -59,6 +61,12 @@ def add_split(
 def find(session: Session, reference: str) -> DatasetRow:
     """The dataset called `name`, `name@3` or by its id. Raises NotFound."""
     return versions.find(session, DatasetRow, reference, "dataset")
+
+
+def source_of(row: DatasetRow) -> DatasetSource:
+    """The dataset as a task's source, with the digests of its splits."""
+    splits = {split: entry["sha256"] for split, entry in row.splits.items()}
+    return parse(DatasetSource, {"name": f"{row.name}@{row.version}", "format": row.format, "splits": splits})
 
 
 def _columns(upload: Upload) -> dict[str, Any]:

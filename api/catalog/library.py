@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from api.catalog import template_sets
+from api.catalog import datasets, template_sets
 from api.catalog.collections import tasks_of
 from flan.card import ModelCard
 from flan.data.bases import PRESET_PREFIX, PRESETS, NotOnThisMachine, import_base
 from flan.errors import FlanError, NotFound, did_you_mean
 from flan.store import Store
-from flan.tasks.task import Collection, Task
+from flan.tasks.task import Collection, DatasetSource, Task
 from workers.ledger import models
 
 _TOO_MANY_DIGITS = re.compile(r"@\d{10,}$")  # more than any version has, and than the database counts
@@ -45,6 +45,10 @@ class CatalogLibrary:
     def names(self) -> Iterable[str]:
         """What uploaded template sets are called."""
         return template_sets.names(self._session)
+
+    def dataset(self, reference: str) -> DatasetSource:
+        """The uploaded dataset, at the version that `reference` means now. Raises NotFound."""
+        return datasets.source_of(datasets.find(self._session, reference))
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """Digest and card of a preset (neither), a registered model, a directory or a cached hub model.

@@ -75,9 +75,7 @@ def task_of(session: Session, row: TemplateSetRow) -> Task:
     if not isinstance(task.source, DatasetSource):
         return task
     dataset = datasets.find(session, task.source.name)
-    splits = {split: entry["sha256"] for split, entry in dataset.splits.items()}
-    filled = {"name": f"{dataset.name}@{dataset.version}", "format": dataset.format, "splits": splits}
-    return parse(Task, task.model_dump(mode="json") | {"source": {"kind": "dataset", **filled}})
+    return task.model_copy(update={"source": datasets.source_of(dataset)})
 
 
 def names(session: Session) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from flan.card import Contract
+from flan.data.continuation import continue_all
+from flan.data.corpus import Piece
 from flan.data.mixture import Draw, leaf_tasks, mixer_of, usable_templates
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.shots import Solved, SolvedRow
@@ -60,6 +62,8 @@ class Examples:
 
         Why: InputTooLong, TargetTooLong, RowError, UnreadableRow.
         """
+        if self._spec.objective == "lm":
+            return self._continued(numbers, tokenizer, contract)
         draws = [self._mixer.draw(number) for number in numbers]
         questions = [
             self._question_or_fault(draw, number) for draw, number in zip(draws, numbers, strict=True)
@@ -76,6 +80,20 @@ class Examples:
                 rendered = alone.rendered._replace(input=prompt.text)
                 fitted[place] = Fitted(rendered, Tokens(prompt.ids, alone.tokens.target_ids), alone.cut)
         return fitted
+
+    def _continued(
+        self, numbers: Sequence[int], tokenizer: AnyTokenizer, contract: Contract
+    ) -> list[Fitted | FlanError]:
+        draws = [self._mixer.draw(number) for number in numbers]
+        found = continue_all(
+            [Piece(**self._rows[draw.task][draw.row]) for draw in draws],
+            [(self._spec.seed, number) for number in numbers],
+            tokenizer,
+            contract,
+            input_length=self._spec.input_length,
+            target_length=self._spec.target_length,
+        )
+        return [*found]
 
     def digest(self) -> str:
         """sha256 over the first DIGESTED_DRAWS draws: streams that differ in it are different streams."""

@@ -48,7 +48,8 @@ def pin_held_out(spec: TuneSpec, whole: Mixture, library: Library, places: Place
 def _wanted(spec: TuneSpec, whole: Mixture, library: Library) -> tuple[dict[str, Task], dict[str, str]]:
     """The tasks, and the place in the spec of those that it names itself."""
     if not spec.leakage.against:
-        return dict(_held_out(spec, whole, library)), {}
+        # A corpus holds nothing out.
+        return (dict(_held_out(spec, whole, library)) if spec.objective == "instructions" else {}), {}
     collection, taxonomy = library.tasks(whole.collection), load_taxonomy(whole.collection)
     selection = select_tasks(spec.leakage.against, "/leakage/against", collection, library, taxonomy)
     return selection.tasks, {name: selection.pointers[name] for name in selection.named}

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from flan.card import ModelCard
+from flan.data.bases import PRESETS
+from flan.data.continuation import longest_piece
+from flan.data.corpora import corpus_task
 from flan.data.members import TRAIN, Members, check_overlap, leaves_of, members_of, missing_shares
 from flan.data.presets import expanded, load_presets
 from flan.data.rates import EmptyMixture
@@ -11,7 +15,7 @@ from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows
 from flan.data.selectors import Library, select_tasks
 from flan.data.sound import unusable
 from flan.errors import Conflict, FlanError
-from flan.spec import EvaluateSpec, Mixture, Pins, Sha256, TaskPin
+from flan.spec import EvaluateSpec, Mixture, Pins, Sha256, TaskPin, TuneSpec
 from flan.store import Store
 from flan.tasks.task import Task
 from flan.tasks.taxonomy import load_taxonomy
@@ -19,6 +23,9 @@ from flan.tasks.taxonomy import load_taxonomy
 Lacking = Mapping[str, FlanError]
 """Task → what of it is not on this machine."""
 MAX_SHOWN = 5
+ALL_ROWS = 2**31 - 1
+"""A cap that no text reaches: every piece counts."""
+MIN_PIECE = 8
 
 
 class NothingToEvaluate(FlanError):
@@ -91,6 +98,39 @@ def pin_mixture(written: Mixture, library: Library, places: Places, store: Store
     )
     pinned = _pinned(tasks, rows, store, reasons, known)
     return whole, pinned._replace(warnings=(*pinned.warnings, *said))
+
+
+def pin_corpus(
+    spec: TuneSpec, card: ModelCard | None, library: Library, places: Places, store: Store
+) -> tuple[Mixture, Pinned]:
+    """The texts of a corpus as tasks whose rows are pieces, and the mixture that draws all of them by size.
+
+    Raises MissingCorpus, UnreadableText, EmptyDataset, MissingSplit, NotFound (a dataset), Conflict.
+    """
+    assert spec.corpus is not None, "objective lm reads a corpus"
+    tokens = longest_piece(_is_decoder(spec, card), spec.input_length, spec.target_length)
+    longest = max(MIN_PIECE, round(spec.corpus.chars_per_token * tokens))
+    tasks: dict[str, Task] = {}
+    rows: dict[str, dict[str, Rows]] = {}
+    for i, text in enumerate(spec.corpus.texts):
+        pointer = f"/corpus/texts/{i}"
+        try:
+            task = corpus_task(text, longest, library)
+            rows.setdefault(task.name, {TRAIN: open_rows(task, TRAIN, places)})
+        except FlanError as error:
+            error.pointer = error.pointer or pointer
+            raise
+        if tasks.setdefault(task.name, task) is not task:
+            raise Conflict(f"two texts are called {task.name!r}", hint="leave one out", pointer=pointer)
+    mixture = Mixture(tasks=tuple(sorted(tasks)), examples_cap=ALL_ROWS, rate_maximum=ALL_ROWS)
+    pins = Pins(tasks={}, train=tuple(sorted(tasks)), leaves=(tuple(sorted(tasks)),))
+    return mixture, _pinned(tasks, rows, store, {}, pins)
+
+
+def _is_decoder(spec: TuneSpec, card: ModelCard | None) -> bool:
+    if spec.base in PRESETS:
+        return PRESETS[spec.base].architecture == "decoder"
+    return card is None or card.contract.architecture == "decoder"
 
 
 def _pinned(

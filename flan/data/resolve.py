@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from flan.card import CARD_FILE, ModelCard, read_card
 from flan.data.held_out import pin_held_out
 from flan.data.members import check_overlap, leaves_of
-from flan.data.pinning import pin_evaluation, pin_mixture
+from flan.data.pinning import pin_corpus, pin_evaluation, pin_mixture
 from flan.data.plan import Plan, make_plan
 from flan.data.presets import has_preset
 from flan.data.rows import Places, Rows, open_rows
@@ -129,7 +129,11 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Sp
         return spec.model_copy(update={"pins": Pins(tasks={}, model=model)}), _Known(card)
     found: dict[str, Any] = {}
     if isinstance(spec, TuneSpec):
-        found["mixture"], pinned = pin_mixture(spec.mixture, library, places, store)
+        found["mixture"], pinned = (
+            pin_corpus(spec, card, library, places, store)
+            if spec.objective == "lm"
+            else pin_mixture(spec.mixture, library, places, store)
+        )
         compared = pin_held_out(spec, found["mixture"], library, places, store)._asdict()
     else:
         pinned, compared = pin_evaluation(spec, library, places, store), {}

@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flan.data.corpus import corpus_file, cut_pieces, read_documents, split_documents, text_of
 from flan.data.formats import Fault, decode_row, encode_row, read_rows
 from flan.data.mixture import permutation
 from flan.errors import FlanError
 from flan.spec import canonical_json
 from flan.store import Store
 from flan.tasks.synthetic import generate
-from flan.tasks.task import DatasetSource, HubSource, SyntheticSource, Task
+from flan.tasks.task import CorpusSource, DatasetSource, HubSource, SyntheticSource, Task
 
 _LABELS = "ClassLabel"
 STAND_IN = "train_from_"
@@ -139,6 +140,8 @@ def open_rows(task: Task, split: str, places: Places) -> Rows:
         return _hub_rows(task.name, source, split, places)
     if isinstance(source, DatasetSource):
         return _stored_rows(task.name, source, split, places)
+    if isinstance(source, CorpusSource):
+        return _corpus_rows(source, places)
     return _synthetic_rows(source, split)
 
 
@@ -210,6 +213,22 @@ def _encoded(path: Path, source: DatasetSource, origin: str) -> Iterator[bytes]:
         if isinstance(row, Fault):
             raise unreadable(origin, row)
         yield encode_row(row)
+
+
+def _corpus_rows(source: CorpusSource, places: Places) -> Rows:
+    if source.dataset is not None:
+        rows = _stored_rows(source.name, source.dataset, source.splits["train"], places)
+        origin, digest = rows.origin, rows.digest
+        texts = (text_of(row, source.column, f"{origin}, row {i + 1}") for i, row in enumerate(rows))
+        documents = [document for text in texts for document in split_documents(text, "whole")]
+    else:
+        path = corpus_file(places.data, source.name)
+        origin, data = str(path), _read_lines(path, None, source.name)
+        digest = hashlib.sha256(data).hexdigest()
+        column = source.column if ".jsonl" in path.suffixes else None
+        documents = read_documents(data, origin, source.documents, column)
+    pieces = b"\n".join(encode_row(piece._asdict()) for piece in cut_pieces(documents, source.piece_chars))
+    return Rows(pieces, origin, hashlib.sha256(f"{digest}\n{source.canonical()}".encode()).hexdigest())
 
 
 def _synthetic_rows(source: SyntheticSource, split: str) -> Rows:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from flan.card import ModelCard
 from flan.errors import Conflict, NotFound, did_you_mean
 from flan.spec import Name
-from flan.tasks.task import Collection, Task
+from flan.tasks.task import Collection, DatasetSource, Task
 from flan.tasks.taxonomy import CLUSTER_PREFIX, Taxonomy
 
 PRESET_PREFIX = "preset:"
@@ -35,6 +35,10 @@ class Library(Protocol):
 
     def names(self) -> Iterable[str]:
         """What the tasks are called that are no collection's: the newest of each."""
+        ...
+
+    def dataset(self, reference: str) -> DatasetSource:
+        """An uploaded dataset with the digests of its splits. Raises NotFound."""
         ...
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:

@@ -175,6 +175,11 @@ def encode_target(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids
     return _target_ids(contract, _text_ids(tokenizer, text))
 
 
+def text_ids(tokenizer: AnyTokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text alone, with nothing around it."""
+    return [each.ids for each in _bare(tokenizer).encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
 def texts_of(tokenizer: AnyTokenizer, text: str) -> tuple[str, ...]:
     """What of `text` each of its ids stands for, in order.
 

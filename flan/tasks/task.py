@@ -136,6 +136,25 @@ class SyntheticSource(Document):
                 yield Wrong(("splits", split), "unknown_split", said, f"there are {' and '.join(SPLITS)}")
 
 
+class CorpusSource(Document):
+    """Plain text in pieces, each a row with `text`, and with `ends` where a document ends with it."""
+
+    kind: Literal["corpus"] = "corpus"
+    """Rows that are cut from plain text."""
+    name: Name
+    """Of the text: a file `corpus/<name>.txt` or `.jsonl` of the folder of datasets; or what a dataset is called."""
+    dataset: DatasetSource | None = None
+    """The uploaded dataset that has it; null = the folder."""
+    column: Annotated[str, Field(min_length=1, max_length=256)] = "text"
+    """Where the text is in JSON lines, each of which is a document."""
+    documents: Literal["whole", "lines", "blank_lines"] = "whole"
+    """How a plain text is parted into documents."""
+    piece_chars: int = Field(ge=8, le=2**18)
+    """Longest piece, in characters."""
+    splits: dict[Literal["train"], Name] = {"train": "train"}
+    """Its one split, and which of a dataset's it is."""
+
+
 class Answer(Document):
     """Where the right answer is, and which answers there are to choose from.
 
@@ -237,7 +256,7 @@ class Task(Document):
     """What it is about, in a sentence."""
     licence: str = "unknown"
     """Of the rows."""
-    source: Annotated[HubSource | DatasetSource | SyntheticSource, Field(discriminator="kind")]
+    source: Annotated[HubSource | DatasetSource | SyntheticSource | CorpusSource, Field(discriminator="kind")]
     """Where its rows come from."""
     prepare: Name | None = None
     """A named function of flan/tasks/prepare, from raw row to row, where columns do not suffice."""

@@ -143,7 +143,8 @@ def verdict(lineage: Lineage, task: Task, taxonomy: Taxonomy, tasks: abc.Collect
     violated: it was trained on the task, on its cluster, on a cluster adjacent to it (by the rules that were
     in force at training time), on its family or on one made from the same texts (`tasks` are all that are
     known). unknown: nothing of that is on record, but neither is all that the weights have seen.
-    proven: the record is whole, and nothing akin is in it. A from-scratch base has seen nothing.
+    proven: the record is whole, and nothing akin is in it. A from-scratch base has seen nothing. Plain text is no
+    task: the verdict is about instructions, and `lineage.corpora` says beside it what else was read.
     """
     tasks_seen, clusters_seen = lineage.tasks_seen or (), lineage.clusters_seen or ()
     families = {each.name: each.kin for each in tasks}

@@ -1,6 +1,6 @@
 """What a run starts from: the base model, with its tokenizer.
 
-A preset's tokenizer is trained on training rows alone, as the mixture draws them, so that no held-out text
+A preset's tokenizer is trained on training rows or the corpus alone, as they are drawn, so that no held-out text
 shapes the vocabulary. It is trained once, by rank 0, and kept in every checkpoint: a resumed run never trains
 another.
 """
@@ -26,6 +26,8 @@ from flan.train.progress import Progress
 
 TOKENIZER_DRAWS = 10_000
 """Examples a preset's tokenizer is trained on: a few million characters, seconds."""
+TOKENIZER_CHARS = 8_000_000
+"""Of plain text as much: its pieces are as long as an example may be."""
 
 
 def load_base(spec: TuneSpec, store: Store, tokenizer: Path | None) -> Model:
@@ -76,14 +78,17 @@ def tuned_lineage(
     """
     assert spec.pins is not None, "a run has a resolved spec"
     before, pins = base.card.lineage, spec.pins
-    tasks = None if before.tasks_seen is None else tuple(sorted({*before.tasks_seen, *pins.train}))
-    clusters = {*(before.clusters_seen or ()), *(pins.clusters[task] for task in pins.train)}
-    families = {*before.families_seen, *(pins.families[task] for task in pins.train)}
+    # Plain text asks no task: it is on record by name, beside what is.
+    instructed, texts = ((), pins.train) if spec.objective == "lm" else (pins.train, ())
+    tasks = None if before.tasks_seen is None else tuple(sorted({*before.tasks_seen, *instructed}))
+    clusters = {*(before.clusters_seen or ()), *(pins.clusters[task] for task in instructed)}
+    families = {*before.families_seen, *(pins.families[task] for task in instructed)}
     return Lineage(
         base=spec.base if pins.model is None else base.card.name,
         tasks_seen=tasks,
         clusters_seen=tuple(sorted(clusters)),
         families_seen=tuple(sorted(families)),
+        corpora=tuple(sorted({*before.corpora, *texts})),
         spec=spec.digest(),
         steps=before.steps + progress.step,
         target_tokens=before.target_tokens + progress.target_tokens,
@@ -109,14 +114,19 @@ def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str) -> Tuni
 
 
 def _texts(spec: TuneSpec, tasks: Mapping[str, Task], rows: Mapping[str, Rows]) -> Iterator[str]:
-    examples = Examples(spec, tasks, rows)
+    examples, num_chars = Examples(spec, tasks, rows), 0
     for number in range(TOKENIZER_DRAWS):
         try:
             rendered = examples.rendered(number)
         except (RowError, UnreadableRow):
             continue  # the stream counts it when it is drawn there
         yield rendered.input
-        yield rendered.target
+        if spec.objective == "lm":
+            num_chars += len(rendered.input)
+            if num_chars >= TOKENIZER_CHARS:
+                return
+        else:
+            yield rendered.target
 
 
 def _joined(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

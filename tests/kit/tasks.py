@@ -11,7 +11,7 @@ from flan.data.formats import encode_row
 from flan.data.rows import Rows
 from flan.errors import NotFound
 from flan.spec import parse
-from flan.tasks.task import Collection, Task
+from flan.tasks.task import Collection, DatasetSource, Task
 
 
 def make_task(name: str = "mood", *, cluster: str = "sentiment", **changes: Any) -> Task:
@@ -70,10 +70,11 @@ class KitLibrary:
         tasks: Iterable[Task],
         uploaded: Mapping[str, Task] | None = None,
         models: Mapping[str, tuple[str | None, ModelCard | None]] | None = None,
+        datasets: Mapping[str, DatasetSource] | None = None,
     ) -> None:
         self._tasks = {task.name: task for task in tasks}
-        self._uploaded = uploaded or {}
-        self._models = {"preset:nano": (None, None), **(models or {})}
+        self._uploaded, self._datasets = uploaded or {}, datasets or {}
+        self._models = {"preset:nano": (None, None), "preset:nano-t5": (None, None), **(models or {})}
 
     def tasks(self, collection: Collection) -> Mapping[str, Task]:
         """The same tasks, whatever the collection."""
@@ -88,6 +89,12 @@ class KitLibrary:
     def names(self) -> Iterable[str]:
         """What uploaded tasks are called."""
         return sorted(self._uploaded)
+
+    def dataset(self, reference: str) -> DatasetSource:
+        """An uploaded dataset given by the test."""
+        if reference not in self._datasets:
+            raise NotFound(f"no dataset {reference!r}")
+        return self._datasets[reference]
 
     def model(self, reference: str) -> tuple[str | None, ModelCard | None]:
         """A model given by the test."""

@@ -221,13 +221,18 @@ def _peak_bytes(work: Callable[[], None], device: torch.device) -> int:
         held = torch.cuda.memory_allocated(device)
         work()
         return max(0, torch.cuda.max_memory_allocated(device) - held)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not serve unseen
+    give_back()  # what was freed before must not serve unseen
     # Resets the highest resident size of this process (proc(5)).
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
     work()
     return max(0, _resident("VmHWM") - before)
+
+
+def give_back() -> None:
+    """Return freed memory of the host to the system: the C library keeps nearly as much as a step ever needed."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident(name: str) -> int:

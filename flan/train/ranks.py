@@ -21,8 +21,8 @@ from torch.distributed import HashStore, PrefixStore, Store, rendezvous  # type:
 PREPARE_TIMEOUT = timedelta(hours=2)
 """How long the others wait for rank 0 to prepare."""
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits in a collective: a broken link shows no other sign. Longest honest wait: rank 0
-hashing a checkpoint."""
+"""How long a rank waits in a collective: a broken link shows no other sign. Longest honest wait: for a peer whose
+first step compiles its kernels; after it the watchdog's limit is shorter (flan/train/watchdog.py)."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from flan.train.checkpoint import (
     random_states,
     rank_file,
 )
+from flan.train.memory import give_back
 from flan.train.ranks import Ranks
 
 LOOK_S = 5.0
@@ -89,6 +90,8 @@ class Saver:
         self._temporary = self._folder / f"step-{state.step:08d}-a{self._attempt}.tmp"
         if self._ranks.is_first:
             shutil.rmtree(self._temporary, ignore_errors=True)
+        # The copy takes the place of what steps have freed, and does not come on top of it.
+        give_back()
         parts = _snapshot(engine, self._temporary)
         parts[self._temporary / rank_file(self._ranks)] = random_states(self._ranks)
         is_first = self._ranks.is_first

@@ -1,17 +1,23 @@
 """What a step needs is measured before step 1; too little memory is answered with a plan."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from flan.data.batches import StreamState
 from flan.data.packing import Lengths, pack_lengths
 from flan.model.load import Architecture
+from flan.rundir import EVENTS, EventWriter, RunSettings, read_events
 from flan.spec import TuneSpec, parse
 from flan.train import memory
+from flan.train.checkpoint import CheckpointState
 from flan.train.memory import OutOfMemory, out_of_memory_is_told, plan_memory, ways_out, worst_packs
 from flan.train.preflight import InsufficientMemory
+from flan.train.prepare import Run, plan_steps
+from flan.train.progress import Progress
 from flan.train.ranks import Ranks, meet
 from tests.kit.models import tiny_model
 
@@ -70,6 +76,29 @@ def test_auto_keeps_to_what_the_smallest_rank_can_hold(monkeypatch: pytest.Monke
     model = tiny_model("decoder")
 
     assert plan_memory(_spec(micro_batch="auto"), model, Lengths(64, 0), two, "test").micro_batch == 2
+
+
+def test_a_run_that_goes_on_takes_as_many_as_before(tmp_path: Path) -> None:
+    """The choice lies in the checkpoint: another one would sum in another order."""
+    spec = _spec(micro_batch="auto")
+    state = CheckpointState(
+        progress=Progress(step=5),
+        spec=spec.digest(),
+        world_size=1,
+        micro_batch=2,
+        accumulation="float32",
+        environment={},
+        stream=StreamState(),
+    )
+    settings = RunSettings(attempt=2, store=str(tmp_path), checkpoints=str(tmp_path))
+    events = EventWriter(tmp_path)
+    run = Run(spec, tmp_path, settings, _alone(), events)
+
+    assert plan_steps(run, tiny_model("decoder"), state).micro_batch == 2
+    assert plan_steps(run, tiny_model("decoder"), None).micro_batch == 32
+    told = [event.data for event in read_events(tmp_path / EVENTS, after=0)]
+    assert [(data["micro_batch"], data["is_auto"]) for data in told] == [(2, True), (32, True)]
+    events.close()
 
 
 def test_a_step_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:

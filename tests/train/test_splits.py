@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from flan import rundir
 from flan.model.load import load_model
-from flan.train.checkpoint import names, verify
+from flan.train.checkpoint import names, read_state, verify
 from tests.kit.runs import TINY, data_of, metrics
 from tests.train.adafactor_rule import UPDATES, Weights, assert_close, expected_weights
 from tests.train.matrix import Matrix
@@ -112,7 +112,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     matrix.add("disk_full", 2, fault={"kind": "disk_full", "calls": 14}, zero_stage=1)
     _add_resumed(matrix, RESUMED, 2)
     matrix.add("cancelled", 2, wish="cancel")
-    matrix.add("paused", 2, wish="pause")
+    matrix.add("paused", 2, wish="pause", micro_batch="auto")
     matrix.carry_out()
     return matrix
 
@@ -255,6 +255,10 @@ def test_pause_leaves_a_checkpoint_of_the_step_it_stops_at(quick: Matrix) -> Non
     assert names(directory.parent / "checkpoints") == ["step-00000001-a1"]
     (written,) = data_of(directory, "checkpoint.written")
     assert (written["step"], written["path"]) == (1, "step-00000001-a1")
+    # Four packs a rank, and the room for them: what auto chose is on record, for whoever goes on.
+    (planned,) = data_of(directory, "memory.planned")
+    state = read_state(directory.parent / "checkpoints" / "step-00000001-a1")
+    assert (planned["is_auto"], planned["micro_batch"], state.micro_batch) == (True, 4, 4)
 
 
 def test_a_checkpoint_holds_the_state_of_its_step_whenever_it_is_written(quick: Matrix) -> None:

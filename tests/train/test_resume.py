@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from flan.rundir import EXIT_STOPPED
-from flan.train.checkpoint import names
+from flan.train.checkpoint import names, read_state
 from tests.kit.ranks import PATIENCE_S, kill, ranks, run_ranks, wait_until
 from tests.kit.runs import TinyRuns, data_of, metrics, outcome
 
@@ -25,6 +25,17 @@ SHARDED = {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2, "ran
 PRESET = {"base": "preset:nano", "precision": "fp32", "zero_stage": 0, "ranks": 1}
 
 
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"kind": "full"},
+    "lora": {"kind": "lora", "rank": 4, "dropout": 0.1},
+    "prompt": {"kind": "soft_prompt", "length": 4},
+}
+BASES = {"decoder": "tiny", "encoder-decoder": "tiny-t5-dropout"}
+CELLS = [(method, base) for method in METHODS for base in BASES]
+# With warm-up and decay no two steps have one rate.
+CURVED = {"name": "adamw", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 5}
+
+
 class Job:
     """A run and its attempts, each a folder of its own, sharing checkpoints."""
 
@@ -32,16 +43,14 @@ class Job:
         self._runs = TinyRuns(folder)
         changes = {key: value for key, value in layout.items() if key != "ranks"}
         self.num_ranks: int = layout["ranks"]
+        resources = {"ranks": self.num_ranks, "device": "cpu"}
         self.spec = self._runs.resolve(
-            steps=STEPS,
-            checkpoint_every=EVERY,
-            resources={"ranks": self.num_ranks, "device": "cpu"},
-            **changes,
+            **{"steps": STEPS, "checkpoint_every": EVERY, "resources": resources} | changes
         )
 
     def attempt(self, number: int, name: str = "job", resume_from: str | None = None) -> Path:
-        """The run directory of an attempt; from the second on it resumes from the latest checkpoint."""
-        resume_from = "latest" if number > 1 else resume_from
+        """The run directory of an attempt; from the second on it resumes from the latest checkpoint, or one named."""
+        resume_from = "latest" if number > 1 and resume_from is None else resume_from
         return self._runs.prepare(self.spec, name, number, resume_from)
 
     def started(self, directory: Path) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
@@ -102,6 +111,42 @@ def test_a_run_whose_last_rank_was_killed_ends_as_if_undisturbed(
 ) -> None:
     """The same with shards, dropout and a dying peer, and with a tokenizer that was trained by the first attempt."""
     _assert_resumes_exactly(tmp_path, layout, ["kill"])
+
+
+@pytest.mark.parametrize(
+    ("method", "base"),
+    [
+        cell if cell == ("lora", "encoder-decoder") else pytest.param(*cell, marks=pytest.mark.slow)
+        for cell in CELLS
+    ],
+)
+def test_forty_steps_are_seventeen_a_kill_and_twenty_three(tmp_path: Path, method: str, base: str) -> None:
+    """Losses, learning rates, rows and weights of every method on both architectures are equal to the bit."""
+    layout = {"base": BASES[base], "method": METHODS[method], "ranks": 1, "precision": "fp32"}
+    job = Job(tmp_path, layout | {"steps": 40, "checkpoint_every": 17, "optimizer": CURVED})
+    undisturbed, killed = job.attempt(1, "undisturbed"), job.attempt(1)
+    resumed = job.attempt(2, resume_from="step-00000017-a1")
+    with job.started(undisturbed) as reference:
+        with job.started(killed) as processes:
+            wait_until(lambda: bool(data_of(killed, "checkpoint.written")), "a checkpoint", processes)
+            kill(processes, 0)
+        job.carry_out(resumed)
+        assert [process.wait(PATIENCE_S) for process in reference] == [0]
+
+    for name in ("train/loss", "train/learning_rate", "train/gradient_norm", "data/drawn"):
+        expected, found = metrics(undisturbed, name), metrics(resumed, name)
+        assert list(found) == list(range(18, 41))
+        assert {step: value for step, value in expected.items() if step > 17} == found
+    ends = [names(folder.parent / "checkpoints")[0] for folder in (undisturbed, resumed)]
+    ours, theirs = (
+        read_state(folder.parent / "checkpoints" / name)
+        for folder, name in zip((undisturbed, resumed), ends, strict=True)
+    )
+    assert (ours.step, ours.stream) == (theirs.step, theirs.stream)
+    files = {path.relative_to(undisturbed) for path in (undisturbed / "model").rglob("*.safetensors")}
+    for file in files:
+        one, other = load_file(undisturbed / file), load_file(resumed / file)
+        assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 @pytest.mark.slow

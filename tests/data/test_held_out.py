@@ -115,6 +115,23 @@ def test_the_spec_can_name_what_is_compared(desk: Desk) -> None:
     assert unknown.value.pointer == "/leakage/against/0"
 
 
+def test_what_will_be_measured_is_compared_too(desk: Desk) -> None:
+    """An evaluation that a hold-out names, and what a part of a mixture holds out, are held out as well."""
+    named = desk.resolve(tune(evaluation=("twins",))).pins
+    mixture = {
+        "collection": "synthetic",
+        "parts": [
+            {"collection": "synthetic", "tasks": ["mood"], "hold_out": {"tasks": ["nli"]}},
+            {"collection": "synthetic", "tasks": ["taste"]},
+        ],
+    }
+    parts = desk.resolve(parse(TuneSpec, tune().model_dump(mode="json") | {"mixture": mixture})).pins
+
+    assert named is not None and parts is not None
+    assert set(named.held_out) == {"twins"}
+    assert set(parts.held_out) == {"nli"}
+
+
 def test_held_out_rows_that_changed_are_refused(desk: Desk) -> None:
     """A resolved spec compares with the rows it was accepted with, or not at all."""
     spec = desk.resolve(tune(**HELD_OUT))

@@ -8,10 +8,10 @@ the stream close up, so the stream stays a pure function of the spec, its seed a
 import hashlib
 from collections.abc import Callable, Mapping
 
-from flan.card import ComparedRows, LeakageCheck, SharedCount
+from flan.card import ComparedRows, LeakageCheck, Lineage, SharedCount
 from flan.data.leakage import VERSION, LeakageReport, SharedRows, TrainingRows, find_leakage
 from flan.data.rows import EmptyDataset, Rows
-from flan.errors import FlanError
+from flan.errors import FlanError, NotFound
 from flan.spec import TuneSpec, canonical_json
 from flan.store import Store
 
@@ -109,6 +109,23 @@ def record_of(spec: TuneSpec, store: Store, digest: str | None) -> LeakageCheck:
             "report": digest,
         }
     )
+
+
+def unclean_rows(store: Store, lineage: Lineage, source: str, rows: str) -> frozenset[int] | None:
+    """Which rows of `source` (task/split, held out, with this digest) share a passage with one that was trained on.
+
+    None where rows were trained on that were never compared with them, or a report is not in `store`.
+    """
+    if lineage.num_shared(source, rows) is None:
+        return None
+    numbers: set[int] = set()
+    for check in lineage.leakage:
+        if check.report is not None and check.held_out[source].num_shared:
+            try:
+                numbers.update(read_report(store, check.report).held_out_rows[source])
+            except NotFound:
+                return None
+    return frozenset(numbers)
 
 
 def told(report: LeakageReport) -> str:

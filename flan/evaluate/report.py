@@ -36,6 +36,8 @@ class Cell(NamedTuple):
     verdict: Verdict
     num_unclean: int | None
     """Rows of the split that share a passage with a row the model was tuned on; None = not compared."""
+    clean_mean: float | None
+    """Mean without such rows; None where none was asked, or it is not known which they are."""
 
 
 class Line(NamedTuple):
@@ -111,7 +113,14 @@ def _line(measured: Sequence[TaskResult | None], results: Sequence[Results]) -> 
 
 
 def _cell(one: TaskResult, whole: Results) -> Cell:
-    return Cell(one.mean, one.spread, one.interval, whole.verdicts[one.task], whole.unclean.get(one.task))
+    return Cell(
+        mean=one.mean,
+        spread=one.spread,
+        interval=one.interval,
+        verdict=whole.verdicts[one.task],
+        num_unclean=whole.unclean.get(one.task),
+        clean_mean=one.clean.mean if one.clean else None,
+    )
 
 
 def _check_alike(a: TaskResult, b: TaskResult) -> None:
@@ -139,7 +148,8 @@ def _texts(line: Line) -> list[str]:
 def _verdict_text(cell: Cell) -> str:
     if cell.num_unclean is None:
         return cell.verdict
-    return f"{cell.verdict}, {f'{cell.num_unclean:,} unclean' if cell.num_unclean else 'clean'}"
+    without = "" if cell.clean_mean is None else f" ({100 * cell.clean_mean:.1f} without)"
+    return f"{cell.verdict}, {f'{cell.num_unclean:,} unclean' if cell.num_unclean else 'clean'}{without}"
 
 
 def _cell_text(cell: Cell | None) -> str:

@@ -37,6 +37,15 @@ class TemplateResult(Document):
     """Of the n, answers that a metric could make nothing of: no option, no number, no final answer. They are wrong."""
 
 
+class CleanResult(Document):
+    """A task without the rows that share a passage with a row the model was tuned on."""
+
+    n: int = Field(ge=1)
+    """Rows measured through at least one template."""
+    mean: float
+    """Mean over templates, in the headline metric."""
+
+
 class TaskResult(Document):
     """One task over its templates."""
 
@@ -65,6 +74,8 @@ class TaskResult(Document):
     """Standard deviation over templates (n - 1); None for a single one."""
     interval: tuple[float, float]
     interval_method: str = INTERVAL
+    clean: CleanResult | None = None
+    """The same without unclean rows; None where there are none, or it is not known which they are."""
     signatures: dict[str, str] = {}
     """Metric → what its figures have to be quoted with: versions and settings."""
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flan import rundir
+from flan.data.compared import unclean_rows
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.data.shots import Shots
 from flan.evaluate.answering import Answered, answer
 from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
-from flan.evaluate.results import Results, TaskResult
+from flan.evaluate.results import CleanResult, Results, TaskResult
 from flan.evaluate.summary import Measured, summarise
 from flan.model.load import Model, load_model
 from flan.rundir import EventWriter
@@ -61,7 +62,11 @@ def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Litera
     try:
         with wishes.listening(), _samples(directory / SAMPLES) as samples:
             measured = [
-                _measure(spec, task, rows[name], model, _shots(spec, task, solved), pauses, samples)
+                _without_unclean(
+                    task,
+                    *_measure(spec, task, rows[name], model, _shots(spec, task, solved), pauses, samples),
+                    unclean_rows(store, model.card.lineage, f"{name}/{spec.split}", rows[name].digest),
+                )
                 for name, task in tasks.items()
             ]
     except _Stopped:
@@ -111,7 +116,7 @@ def _measure(
     shots: Shots | None,
     pauses: _Pauses,
     samples: gzip.GzipFile,
-) -> TaskResult:
+) -> tuple[Measured, list[Answered]]:
     scoring = scoring_of(spec, task)
     questions: list[Question] = []
     num_skipped: Counter[int] = Counter()
@@ -128,7 +133,19 @@ def _measure(
         samples.write(canonical_json(_sample(task, one)).encode() + b"\n")
     num_shots = spec.few_shot.shots if spec.few_shot else 0
     how = Measured(spec.split, scoring, len(rows), num_skipped, _asked_digest(spec, task, rows), num_shots)
-    return summarise(task, how, answered)
+    return how, answered
+
+
+def _without_unclean(
+    task: Task, how: Measured, answered: Sequence[Answered], unclean: frozenset[int] | None
+) -> TaskResult:
+    """The figures of a task, and its mean without the rows in `unclean`, if any of them was asked."""
+    result = summarise(task, how, answered)
+    clean = [one for one in answered if one.question.row not in (unclean or ())]
+    if not clean or len(clean) == len(answered):
+        return result
+    figure = CleanResult(n=len({one.question.row for one in clean}), mean=summarise(task, how, clean).mean)
+    return result.model_copy(update={"clean": figure})
 
 
 def _asked_digest(spec: EvaluateSpec, task: Task, rows: Rows) -> str:

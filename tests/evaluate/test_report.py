@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flan.errors import InvalidDocument
 from flan.evaluate.report import NotComparable, compare, results_markdown, results_table
-from flan.evaluate.results import Results, TaskResult, TemplateResult
+from flan.evaluate.results import CleanResult, Results, TaskResult, TemplateResult
 from flan.spec import parse
 
 
@@ -66,6 +66,11 @@ def test_a_line_says_how_many_rows_are_unclean() -> None:
     assert last == ["proven, clean", "proven"]
     line = results_markdown([unclean.model_dump(mode="json")]).splitlines()[-1]
     assert line.endswith("| violated, 1,200 unclean |")
+    known = TUNED.tasks[0].model_copy(update={"clean": CleanResult(n=80, mean=0.625)})
+    line = results_markdown(
+        [unclean.model_copy(update={"tasks": (known,)}).model_dump(mode="json")]
+    ).splitlines()[-1]
+    assert line.endswith("| violated, 1,200 unclean (62.5 without) |")
 
 
 def test_comparison_is_data() -> None:

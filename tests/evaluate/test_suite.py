@@ -1,5 +1,6 @@
 """A whole evaluation, from the run directory to results.json, by real tiny models."""
 
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 
 from flan import rundir
-from flan.card import Lineage
+from flan.card import ComparedRows, LeakageCheck, Lineage
+from flan.data.leakage import LeakageReport
 from flan.data.resolve import DatasetChanged
 from flan.evaluate import suite
+from flan.evaluate.questions import rows_of
 from flan.evaluate.results import Results
 from flan.evaluate.suite import RESULTS, SAMPLES
 from flan.model.export import export
 from flan.model.load import Architecture
 from flan.spec import parse
+from flan.store import Store
+from flan.tasks.task import load_collection
 from tests.evaluate.asking import carried_out, events_of, prepared, results_of, run, samples_of
 from tests.kit.models import tiny_model
 from tests.model.naive import target_logprobs
@@ -171,6 +176,45 @@ def test_results_say_whether_the_task_was_met_before(
     export(network, tokenizer, card.model_copy(update={"lineage": lineage}), tmp_path / "decoder")
 
     assert results_of(carried_out(tmp_path, limit=1)).verdicts == {"shop_reviews": expected}
+
+
+def test_a_figure_without_unclean_rows_stands_beside_the_whole(tmp_path: Path) -> None:
+    """Which rows are unclean is in the report that the card names; where that is not here, only their number is."""
+    network, tokenizer, card = tiny_model()
+    first, _ = prepared(tmp_path / "plain")
+    assert first.pins is not None
+    digest = first.pins.tasks["shop_reviews"].rows["validation"]
+    asked = sorted(rows_of(first, load_collection("synthetic")["shop_reviews"], 200))
+    report = LeakageReport(
+        words=13, short_words=8, train={}, held_out={}, shared=(), train_rows={},
+        held_out_rows={"shop_reviews/validation": (asked[0], asked[3])},
+    ).canonical().encode()  # fmt: skip
+    compared = ComparedRows(rows=digest, num_rows=200, num_shared=2)
+    check = LeakageCheck(
+        policy="allow", words=13, short_words=8, held_out={"shop_reviews/validation": compared},
+        report=hashlib.sha256(report).hexdigest(),
+    )  # fmt: skip
+    lineage = Lineage(base="b", tasks_seen=("t",), clusters_seen=("c",), leakage=(check,))
+    export(network, tokenizer, card.model_copy(update={"lineage": lineage}), tmp_path / "decoder")
+    spec, directory = prepared(tmp_path)
+
+    run(spec, directory)
+    without = results_of(directory)
+    Store(Path(rundir.read_settings(directory).store)).put_bytes(report)
+    run(spec, directory)
+    results = results_of(directory)
+
+    assert without.unclean == results.unclean == {"shop_reviews": 2}
+    assert without.tasks[0].clean is None
+    clean = results.tasks[0].clean
+    assert clean is not None and clean.n == 4
+    kept = [each for each in samples_of(directory) if each["row"] not in (asked[0], asked[3])]
+    by_template = [
+        np.mean([each["metrics"]["accuracy"] for each in kept if each["template"] == one.index])
+        for one in results.tasks[0].templates
+    ]
+    assert clean.mean == pytest.approx(np.mean(by_template))
+    assert results.tasks[0].mean == without.tasks[0].mean
 
 
 def test_other_rows_than_those_pinned_are_refused(tmp_path: Path) -> None:

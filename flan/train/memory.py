@@ -24,8 +24,9 @@ from flan.model.load import Model
 from flan.model.masks import to_tensors
 from flan.spec import Document, TuneSpec
 from flan.train.objective import Objective
-from flan.train.preflight import FLOAT, InsufficientMemory, checkpoint_bytes, gib, ranks_here, state_bytes
+from flan.train.preflight import InsufficientMemory, gib, ranks_here
 from flan.train.ranks import Ranks
+from flan.train.states import checkpoint_bytes, sizes_of, state_bytes
 
 LARGEST_AUTO = {"cpu": 4_096, "cuda": 65_536}
 """Token slots of a micro-batch beyond which `auto` does not go: products are as fast as they get."""
@@ -98,11 +99,9 @@ def plan_memory(spec: TuneSpec, model: Model, lengths: Lengths, ranks: Ranks, ke
     wanted = (
         _sizes(per_rank, sum(lengths), ranks.device) if spec.micro_batch == "auto" else [spec.micro_batch]
     )
-    trained = sum(weight.numel() for weight in model.network.parameters() if weight.requires_grad)
-    frozen = sum(weight.numel() for weight in model.network.parameters() if not weight.requires_grad)
-    snapshot = checkpoint_bytes(spec, trained)
-    kept_here = frozen if spec.zero_stage < 3 else frozen // ranks.world_size
-    states = state_bytes(spec, trained, ranks.world_size) + kept_here * FLOAT
+    sizes = sizes_of(model.network, spec.optimizer)
+    snapshot = checkpoint_bytes(spec, sizes)
+    states = state_bytes(spec, sizes, ranks.world_size)
     with _ready(model, spec, lengths, ranks.device) as step:
         room = _room(model, states, snapshot, ranks)
         needed = _needs(step, wanted, room, ranks.device)

@@ -12,11 +12,7 @@ from flan.card import ModelCard
 from flan.data.plan import ContextTooShort, most_checkpoints
 from flan.errors import DiskFull, FlanError
 from flan.spec import TuneSpec
-
-FLOAT = 4
-"""Bytes of an fp32 number: weights, gradients and states are all kept in it."""
-MOMENTS = {"adamw": 2, "adafactor": 0}
-"""Optimizer states as large as the weights. Adafactor keeps a row and a column for each matrix."""
+from flan.train.states import FLOAT, Sizes, checkpoint_bytes, state_bytes
 
 
 class InsufficientMemory(FlanError):
@@ -41,16 +37,16 @@ def check_context(spec: TuneSpec, card: ModelCard) -> None:
         )
 
 
-def check_memory(spec: TuneSpec, num_parameters: int, world_size: int, device: torch.device) -> None:
+def check_memory(spec: TuneSpec, sizes: Sizes, world_size: int, device: torch.device) -> None:
     """Raise InsufficientMemory when the ranks of this node cannot hold their states, activations aside."""
     if device.type == "cuda":
         present, num_ranks = torch.cuda.get_device_properties(device).total_memory, 1
     else:
         present, num_ranks = psutil.virtual_memory().total, ranks_here(world_size)
-    needed = num_ranks * state_bytes(spec, num_parameters, world_size)
+    needed = num_ranks * state_bytes(spec, sizes, world_size)
     if needed > present:
         raise InsufficientMemory(
-            f"{num_parameters:,} parameters at ZeRO stage {spec.zero_stage} over {world_size} ranks need at "
+            f"{sizes.weights:,} parameters at ZeRO stage {spec.zero_stage} over {world_size} ranks need at "
             f"least {gib(needed)} here; there are {gib(present)}",
             hint="raise zero_stage or resources.ranks, or take a smaller base",
             needed_bytes=needed,
@@ -58,20 +54,10 @@ def check_memory(spec: TuneSpec, num_parameters: int, world_size: int, device: t
         )
 
 
-def state_bytes(spec: TuneSpec, num_parameters: int, world_size: int) -> int:
-    """Bytes one rank keeps of weights, gradients, master weights and optimizer states."""
-    moments = MOMENTS[spec.optimizer.name]
-    if spec.zero_stage == 0:
-        return num_parameters * FLOAT * (2 + moments)
-    # Copies of the weights' size that are whole at each rank, and those that are shared out.
-    whole, shared = {1: (2, 1 + moments), 2: (1, 2 + moments), 3: (0, 3 + moments)}[spec.zero_stage]
-    return num_parameters * FLOAT * whole + num_parameters * FLOAT * shared // world_size
-
-
-def check_disk(spec: TuneSpec, num_parameters: int, checkpoints: Path) -> None:
+def check_disk(spec: TuneSpec, sizes: Sizes, checkpoints: Path) -> None:
     """Raise DiskFull unless all checkpoints that lie there at a time fit, and the exported model."""
     count = most_checkpoints(spec)
-    needed = count * checkpoint_bytes(spec, num_parameters) + num_parameters * FLOAT
+    needed = count * checkpoint_bytes(spec, sizes) + sizes.weights * FLOAT
     free = shutil.disk_usage(checkpoints).free
     if needed > free:
         raise DiskFull(
@@ -80,12 +66,6 @@ def check_disk(spec: TuneSpec, num_parameters: int, checkpoints: Path) -> None:
             needed_bytes=needed,
             free_bytes=free,
         )
-
-
-def checkpoint_bytes(spec: TuneSpec, num_parameters: int) -> int:
-    """Size of a checkpoint, all ranks together, small parts aside."""
-    masters = 1 if spec.zero_stage > 0 else 0
-    return num_parameters * FLOAT * (1 + masters + MOMENTS[spec.optimizer.name])
 
 
 def ranks_here(world_size: int) -> int:

@@ -26,6 +26,7 @@ from flan.train.base import fit_tokenizer, load_base, recompute_layers
 from flan.train.checkpoint import CheckpointState
 from flan.train.memory import MemoryPlan, plan_memory
 from flan.train.ranks import Ranks
+from flan.train.states import sizes_of
 from flan.train.zero import ACCUMULATION
 
 TOKENIZER = "tokenizer"
@@ -170,8 +171,9 @@ def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
 def check(run: Run, model: Model, examples: Examples) -> None:
     """All that can be known before step 1; puts the network on its device. Raises what is wrong."""
     preflight.check_context(run.spec, model.card)
-    preflight.check_memory(run.spec, model.card.num_parameters, run.ranks.world_size, run.ranks.device)
-    preflight.check_disk(run.spec, model.card.num_parameters, run.checkpoints)
+    sizes = sizes_of(model.network, run.spec.optimizer)
+    preflight.check_memory(run.spec, sizes, run.ranks.world_size, run.ranks.device)
+    preflight.check_disk(run.spec, sizes, run.checkpoints)
     model.network.to(run.ranks.device)
     selftest.check_all(model, _first(model, examples), run.spec.precision, run.ranks.device)
 

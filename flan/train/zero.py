@@ -18,6 +18,7 @@ from flan.spec import TuneSpec
 from flan.train.adafactor import Adafactor
 from flan.train.optim import make_optimizer
 from flan.train.partitions import Partition, Slice
+from flan.train.states import LARGEST_GATHERED, bucket_size
 
 ACCUMULATION = "float32"
 """The type in which gradients are summed over micro-batches and ranks."""
@@ -33,8 +34,9 @@ def make_engine(module: nn.Module, spec: TuneSpec, world_size: int) -> Any:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     optimizer = make_optimizer(trained, spec.optimizer)
+    num_trained = sum(weight.numel() for weight in trained)
     engine, *_ = deepspeed.initialize(
-        model=module, optimizer=optimizer, config=configuration(spec, world_size)
+        model=module, optimizer=optimizer, config=configuration(spec, world_size, num_trained)
     )
     if isinstance(optimizer, Adafactor):
         optimizer.place(partitions(engine))
@@ -46,8 +48,8 @@ def make_engine(module: nn.Module, spec: TuneSpec, world_size: int) -> Any:
     return engine
 
 
-def configuration(spec: TuneSpec, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for `spec`."""
+def configuration(spec: TuneSpec, world_size: int, num_trained: int) -> dict[str, Any]:
+    """DeepSpeed's configuration for `spec`, where so many weights are trained."""
     packs_per_rank = -(-spec.packs_per_step // world_size)
     return {
         "train_micro_batch_size_per_gpu": spec.settled_micro_batch,
@@ -56,6 +58,8 @@ def configuration(spec: TuneSpec, world_size: int) -> dict[str, Any]:
         "zero_optimization": {
             "stage": spec.zero_stage,
             "overlap_comm": False,
+            "reduce_bucket_size": bucket_size(num_trained),
+            "stage3_max_live_parameters": LARGEST_GATHERED,
             "stage3_param_persistence_threshold": KEEP_GATHERED,
             "stage3_gather_16bit_weights_on_model_save": True,
         },

@@ -14,15 +14,16 @@ from flan.train.preflight import (
     check_context,
     check_disk,
     check_memory,
-    checkpoint_bytes,
-    state_bytes,
 )
-
-BILLION = 10**9
+from flan.train.states import Sizes
 
 
 def _spec(**changes: object) -> TuneSpec:
     return parse(TuneSpec, {"name": "t", "base": "b", "optimizer": {"name": "adamw"}, **changes})
+
+
+def _sizes(weights: int) -> Sizes:
+    return Sizes(weights, trained=weights, moments=2 * weights, factors=0)
 
 
 def _card(architecture: str, context: int) -> ModelCard:
@@ -50,28 +51,18 @@ def test_input_and_target_must_fit_a_decoder_together() -> None:
     assert refused.value.values == {"needed": 1280, "context_length": 1279}
 
 
-def test_sharding_divides_what_a_rank_keeps() -> None:
-    """AdamW in fp32 keeps 16 bytes a parameter; each ZeRO stage shares out more of it over the ranks."""
-    kept = [state_bytes(_spec(zero_stage=stage), BILLION, 8) for stage in range(4)]
-
-    assert kept[0] == 16 * BILLION
-    assert kept[1] > kept[2] > kept[3]
-    assert kept[3] == 20 * BILLION // 8
-
-
 def test_a_model_too_large_for_the_machine_is_refused() -> None:
     """Better now than by the kernel's out-of-memory killer at step 1."""
-    check_memory(_spec(), 10**6, 1, torch.device("cpu"))
+    check_memory(_spec(), _sizes(10**6), 1, torch.device("cpu"))
 
     with pytest.raises(InsufficientMemory, match="need at least"):
-        check_memory(_spec(), 10**12, 2, torch.device("cpu"))
+        check_memory(_spec(), _sizes(10**12), 2, torch.device("cpu"))
 
 
 def test_a_disk_too_small_for_two_checkpoints_is_refused(tmp_path: Path) -> None:
     """One is kept while the next is written; the figures are in the error."""
-    check_disk(_spec(), 10**6, tmp_path)
-    assert checkpoint_bytes(_spec(), BILLION) == 12 * BILLION
+    check_disk(_spec(), _sizes(10**6), tmp_path)
 
     with pytest.raises(DiskFull) as refused:
-        check_disk(_spec(), 10**13, tmp_path)
+        check_disk(_spec(), _sizes(10**13), tmp_path)
     assert refused.value.values["needed_bytes"] > refused.value.values["free_bytes"]

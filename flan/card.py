@@ -97,6 +97,8 @@ class Tuning(Document):
     """Digest of the resolved spec."""
     rows: dict[str, Sha256]
     """Task → digest of the rows that were trained on, before any was left out."""
+    draws: Sha256
+    """Digest of the first 10,000 draws of the stream: task, row and template of each."""
     steps: int
     """Optimizer updates."""
     tokens: int

@@ -5,6 +5,7 @@ clients, tests and the job's failure record match on it. An error that belongs t
 in that room; only those that several rooms raise stand here.
 """
 
+import copyreg
 import difflib
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
@@ -31,6 +32,10 @@ class FlanError(Exception):
         self.hint = hint
         self.pointer = pointer
         self.values = values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without __init__: the subclasses ask for arguments of their own.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidDocument(FlanError):

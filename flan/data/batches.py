@@ -1,31 +1,23 @@
 """The endless stream of training steps: draws → rows → text → ids → packs → the whole of a global step.
 
-Every rank makes the same stream and takes its share of each step, so no rank waits for data from another
-and the order of examples does not know how many ranks there are. Where the stream stands is a small
+A step is made whole, and every rank takes its share of it, so the order of examples does not know how many
+ranks there are. Where the stream stands is a small
 document: the number of the next draw and which draws wait for a pack; they are encoded anew on resume.
 """
 
-from collections import Counter, deque
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple
 
 from flan.card import Contract
-from flan.data.encoding import Encoder, LocalEncoder
+from flan.data.encoding import Encoder
 from flan.data.packing import Pack, PackedBatch, Window, pack_batch, pack_lengths, select, size
-from flan.data.rows import Rows, UnreadableRow
+from flan.data.rows import UnreadableRow
 from flan.data.tokens import InputTooLong, TargetTooLong, Tokens
 from flan.errors import FlanError
-from flan.spec import Document, TuneSpec
-from flan.tasks.task import Task
+from flan.spec import Document, Sha256, TuneSpec
 from flan.tasks.template import RowError
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-STEPS_AHEAD = 3
-"""Steps made ready while the network computes."""
 MAX_DROPPED_IN_A_ROW = 1_000
 """After so many draws of which none can be used, the stream fails with the last reason."""
 _DROPS: dict[type[FlanError], str] = {
@@ -34,6 +26,12 @@ _DROPS: dict[type[FlanError], str] = {
     RowError: "bad_row",
     UnreadableRow: "bad_row",
 }
+
+
+class StreamChanged(FlanError):
+    """A stream is not the one that a checkpoint belongs to."""
+
+    code, blame = "stream_changed", "system"
 
 
 class TaskCounts(Document):
@@ -55,6 +53,8 @@ class TaskCounts(Document):
 class StreamState(Document):
     """Where a stream stands after a step. Opened from it, a stream goes on with the same bits."""
 
+    draws: Sha256 | None = None
+    """Digest of the stream's first draws; None before the first step."""
     next_draw: int = 0
     waiting: tuple[int, ...] = ()
     """Draws that wait for a place in a pack, oldest first."""
@@ -74,53 +74,6 @@ class StepBatch(NamedTuple):
     """Which draws are in each pack, by segment."""
 
 
-class Stream:
-    """Steps of a tune spec, made ahead in a thread of its own. Close it, or use it in `with`.
-
-    `rows` holds the training rows of each of `tasks`. One thread at a time may call it.
-    """
-
-    def __init__(
-        self,
-        spec: TuneSpec,
-        tasks: Mapping[str, Task],
-        rows: Mapping[str, Rows],
-        tokenizer: "PreTrainedTokenizerFast",
-        contract: Contract,
-        start: StreamState | None = None,
-    ) -> None:
-        self._state = start or StreamState()
-        encoder = LocalEncoder(spec, tasks, rows, tokenizer, contract)
-        self._steps = Steps(spec, contract, encoder, self._state)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream")
-        self._ready: deque[Future[tuple[StepBatch, StreamState]]] = deque()
-
-    def next_step(self) -> StepBatch:
-        """The next step. Raises what made the draws unusable when none can be used any more."""
-        while len(self._ready) < STEPS_AHEAD:
-            self._ready.append(self._thread.submit(lambda: (self._steps.make(), self._steps.state())))
-        step, self._state = self._ready.popleft().result()
-        return step
-
-    def state(self) -> StreamState:
-        """Where the stream stands after the step last handed out."""
-        return self._state
-
-    def counts(self) -> dict[str, TaskCounts]:
-        """What became of the draws up to the step last handed out, by task."""
-        return self._state.counts
-
-    def close(self) -> None:
-        """Stop making steps; returns when the thread has ended."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def share(step: StepBatch, rank: int, ranks: int, micro_batch: int) -> list[PackedBatch]:
     """The micro-batches of one rank: packs rank, rank + ranks, …, at most `micro_batch` at a time.
 
@@ -138,13 +91,25 @@ def shares(num_packs: int, rank: int, ranks: int, micro_batch: int) -> list[list
 
 
 class Steps:
-    """The steps of a tune spec from `state` on, one after the other, from the draws that `encoder` encodes."""
+    """The steps of a tune spec from `state` on, one after the other, from what `encoder` encodes.
 
-    def __init__(self, spec: TuneSpec, contract: Contract, encoder: Encoder, state: StreamState) -> None:
+    `draws` is the digest of its first draws. Raises StreamChanged when `state` has another.
+    """
+
+    def __init__(
+        self, spec: TuneSpec, contract: Contract, encoder: Encoder, draws: str, state: StreamState
+    ) -> None:
         self._spec, self._contract = spec, contract
         self._lengths = pack_lengths(contract, spec.packed_length, spec.input_length, spec.target_length)
         self._counts = {name: Counter(counts.model_dump()) for name, counts in state.counts.items()}
         self._next_draw, self._dropped_in_a_row = state.next_draw, 0
+        self._draws = draws
+        if state.draws is not None and state.draws != draws:
+            raise StreamChanged(
+                f"the stream to go on with begins with draws of digest {state.draws[:12]}, this one with draws of "
+                f"{draws[:12]}: other examples would follow",
+                hint="go on with the version of the code that began it, or start anew",
+            )
         self._window, self._tokens = Window(self._lengths), dict[int, Tokens]()
         for draw, encoded in zip(state.waiting, encoder.encode(state.waiting), strict=True):
             assert not isinstance(encoded.tokens, FlanError), "what waits was usable before"
@@ -165,6 +130,7 @@ class Steps:
     def state(self) -> StreamState:
         """Where the stream stands after the steps so far."""
         return StreamState(
+            draws=self._draws,
             next_draw=self._next_draw,
             waiting=tuple(self._window.waiting),
             counts={name: TaskCounts(**counts) for name, counts in sorted(self._counts.items())},

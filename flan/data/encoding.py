@@ -62,3 +62,7 @@ class LocalEncoder:
     def blocks(self, start: int) -> Iterator[list[Encoded]]:
         """What becomes of the draws from `start` on, in order, BLOCK at a time, without end."""
         return (self.encode(range(first, first + BLOCK)) for first in count(start, BLOCK))
+
+    def digest(self) -> str:
+        """sha256 over the first draws of the stream."""
+        return self._examples.digest()

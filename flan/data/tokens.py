@@ -151,6 +151,11 @@ def tokenizer_digest(tokenizer: AnyTokenizer) -> str:
     return hashlib.sha256(canonical_json(state | {"truncation": None, "padding": None}).encode()).hexdigest()
 
 
+def serialised(tokenizer: AnyTokenizer) -> str:
+    """The tokenizer as tokenizer.json has it."""
+    return str(_backend(tokenizer).to_str())
+
+
 def encode(tokenizer: AnyTokenizer, contract: Contract, rendered: Rendered) -> Tokens:
     """The ids of a rendered example."""
     return Tokens(

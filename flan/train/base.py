@@ -70,7 +70,7 @@ def fit_tokenizer(
 
 
 def tuned_lineage(
-    spec: TuneSpec, base: Model, progress: Progress, leakage: LeakageCheck, device: str
+    spec: TuneSpec, base: Model, progress: Progress, leakage: LeakageCheck, *, device: str, draws: str
 ) -> Lineage:
     """What a model tuned from `base` by `spec` has seen, and what it took: the base's share and its own.
 
@@ -93,16 +93,17 @@ def tuned_lineage(
         steps=before.steps + progress.step,
         target_tokens=before.target_tokens + progress.target_tokens,
         adjacency=_joined(before.adjacency, pins.adjacency),
-        tunings=(*before.tunings, _tuning(spec, pins, progress, device)),
+        tunings=(*before.tunings, _tuning(spec, pins, progress, device, draws)),
         leakage=(*before.leakage, leakage),
     )
 
 
-def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str) -> Tuning:
+def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str, draws: str) -> Tuning:
     wall_s = round(progress.wall_s, 1)
     return Tuning(
         spec=spec.digest(),
         rows={task: pins.tasks[task].rows[TRAIN] for task in pins.train},
+        draws=draws,
         steps=progress.step,
         tokens=progress.num_tokens,
         target_tokens=progress.target_tokens,

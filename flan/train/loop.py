@@ -9,7 +9,7 @@ loss, norm, losses by task, what is wished, and how far the last checkpoint has 
 from collections.abc import Callable
 from typing import Any, Literal
 
-from flan.data.batches import Stream
+from flan.data.stream import Stream
 from flan.spec import TuneSpec
 from flan.stopping import WishReader
 from flan.train.optim import learning_rate, set_learning_rate

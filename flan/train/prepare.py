@@ -4,17 +4,20 @@ Rank 0 does alone what is done once: choosing the checkpoint to go on from, comp
 tokenizer. It does so before the process group exists, so that no collective waits for it.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flan.data.batches import StreamState
 from flan.data.compared import read_report, without_leaks
 from flan.data.examples import Examples
 from flan.data.members import TRAIN
 from flan.data.packing import pack_lengths
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
+from flan.data.stream import Stream
 from flan.data.tokens import Fitted
 from flan.model.load import Model
 from flan.rundir import EventWriter, RunSettings
@@ -103,6 +106,27 @@ def _open_tasks(run: Run) -> tuple[dict[str, Task], dict[str, Rows]]:
 def _trained_on(run: Run, leakage: str | None, rows: Mapping[str, Rows]) -> dict[str, Rows]:
     report = read_report(run.store, leakage) if leakage else None
     return without_leaks(run.spec, report, rows)
+
+
+def open_stream(
+    run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows], model: Model, start: StreamState | None
+) -> Stream:
+    """The stream of the run, from `start` on; rank 0 opens it, the others join."""
+    key = f"stream of {run.directory}"
+    if not run.ranks.is_first:
+        return Stream.join(run.ranks.hear(key), start)
+    stream = Stream.open(
+        run.spec,
+        tasks,
+        rows,
+        model.tokenizer,
+        model.card.contract,
+        start,
+        ranks=run.ranks.world_size,
+        loaders=int(os.environ.get("FLAN_LOADERS", "1")),
+    )
+    run.ranks.tell(key, stream.address)
+    return stream
 
 
 def load_start(run: Run, start: Start) -> Model:

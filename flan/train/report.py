@@ -15,8 +15,9 @@ from typing import Literal
 import psutil
 import torch
 
-from flan.data.batches import StepBatch, Stream, TaskCounts
+from flan.data.batches import StepBatch, TaskCounts
 from flan.data.packing import PackedDecoder
+from flan.data.stream import Stream
 from flan.rundir import EventWriter, Wish
 from flan.spec import TuneSpec
 from flan.train.flops import Costs, peak_flops, training_flops

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from flan.data.batches import Stream
 from flan.data.compared import record_of
 from flan.data.examples import Examples
+from flan.data.stream import Stream
 from flan.model.adapters import Adapter
 from flan.model.export import export
 from flan.model.load import Model, make_card
@@ -27,7 +27,7 @@ from flan.train.loop import Ending, train
 from flan.train.memory import out_of_memory_is_told
 from flan.train.methods import tuned_model, with_method
 from flan.train.objective import Objective
-from flan.train.prepare import Run, Start, agree_on_start, check, load_start, plan_steps
+from flan.train.prepare import Run, Start, agree_on_start, check, load_start, open_stream, plan_steps
 from flan.train.progress import Progress
 from flan.train.ranks import meet, process_group
 from flan.train.report import Report, drops
@@ -63,15 +63,12 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     if state is None and start.tokenizer is not None:
         _write_model(run, model, BASE)
     plan = plan_steps(run, model, state)
-    stream_state = state.stream if state else None
-    with (
-        Stream(run.spec, tasks, rows, model.tokenizer, model.card.contract, stream_state) as stream,
-        group,
-    ):
+    with open_stream(run, tasks, rows, model, state.stream if state else None) as stream, group:
         costs = training_costs(model.network)  # of whole weights: ZeRO-3 leaves none
         # As it was settled before step 1; what the run is known by stays the spec as it was asked.
         settled = run.spec.model_copy(update={"micro_batch": plan.micro_batch})
         engine = _make_engine(run, model, settled, start)
+        run.say("data.opened", draws=stream.digest())
         report = Report(
             run.spec,
             state.progress if state else Progress(),
@@ -87,7 +84,7 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
         if ending == "done":
             run.say("stage.changed", stage="finalize")
             _warn_of_drops(run, stream)
-            _write_tuned(run, trained_weights(engine), start, report.progress)
+            _write_tuned(run, trained_weights(engine), start, report.progress, stream.digest())
     return ending
 
 
@@ -165,7 +162,7 @@ def _warn_of_drops(run: Run, stream: Stream) -> None:
 
 
 def _write_tuned(
-    run: Run, weights: Mapping[str, torch.Tensor] | None, start: Start, progress: Progress
+    run: Run, weights: Mapping[str, torch.Tensor] | None, start: Start, progress: Progress, draws: str
 ) -> None:
     if weights is None:
         return
@@ -173,7 +170,7 @@ def _write_tuned(
     base = load_start(run, start)
     record = record_of(run.spec, run.store, start.leakage)
     device = resume.environment(run.ranks)["device"]
-    lineage = tuned_lineage(run.spec, base, progress, record, device)
+    lineage = tuned_lineage(run.spec, base, progress, record, device=device, draws=draws)
     (network, tokenizer, card), adapter = tuned_model(
         base, run.spec, {name.removeprefix("network."): weight for name, weight in weights.items()}
     )

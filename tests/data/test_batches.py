@@ -2,13 +2,15 @@
 
 import json
 import re
+from functools import lru_cache
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flan.data.batches import StepBatch, Stream, StreamState, share
+from flan.data.batches import StepBatch, Steps, StreamChanged, StreamState, share
+from flan.data.encoding import LocalEncoder
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong, make_contract
@@ -38,8 +40,11 @@ def open_stream(
     spec: TuneSpec = SPEC,
     rows: dict[str, Rows] = ROWS,
     tasks: dict[str, Task] = TASKS,
-) -> Stream:
-    return Stream(spec, {n: tasks[n] for n in rows}, rows, TOKENIZER, CONTRACTS[architecture], start)
+    draws: str = "0" * 64,
+) -> Steps:
+    contract = CONTRACTS[architecture]
+    encoder = LocalEncoder(spec, {name: tasks[name] for name in rows}, rows, TOKENIZER, contract)
+    return Steps(spec, contract, encoder, draws, start or StreamState())
 
 
 def same(a: StepBatch, b: StepBatch) -> bool:
@@ -50,33 +55,48 @@ def same(a: StepBatch, b: StepBatch) -> bool:
 @given(st.integers(0, 12), st.sampled_from([*CONTRACTS]))
 def test_reopened_stream_goes_on_with_the_same_bits(cut: int, architecture: str) -> None:
     """From the state after any step, through JSON, the following steps, states and counts are the same."""
-    with open_stream(architecture=architecture) as stream:
-        for _ in range(cut):
-            stream.next_step()
-        text = json.dumps(stream.state().model_dump(mode="json"))
-        with open_stream(parse(StreamState, json.loads(text)), architecture=architecture) as again:
-            for _ in range(4):
-                assert same(stream.next_step(), again.next_step())
-                assert stream.state() == again.state()
+    stream = open_stream(architecture=architecture)
+    for _ in range(cut):
+        stream.make()
+    text = json.dumps(stream.state().model_dump(mode="json"))
+    again = open_stream(parse(StreamState, json.loads(text)), architecture=architecture)
+    for _ in range(4):
+        assert same(stream.make(), again.make())
+        assert stream.state() == again.state()
 
 
-def test_state_is_that_of_the_step_handed_out() -> None:
-    """Steps made ahead do not show: a stream's state moves only with next_step."""
-    with open_stream() as stream:
-        assert stream.state() == StreamState()
-        stream.next_step()
-        after_one = stream.state()
-        expected = stream.next_step()
-        with open_stream(after_one) as again:
-            assert same(again.next_step(), expected)
+def test_stream_goes_on_only_with_the_draws_it_began_with() -> None:
+    """A stream whose first draws are others than those of a state refuses to go on from it."""
+    state = StreamState(draws="0" * 64)
+
+    assert open_stream(state).state() == state
+    with pytest.raises(StreamChanged, match=r"0{12}.*f{12}"):
+        open_stream(state, draws="f" * 64)
+
+
+def test_digest_is_of_task_row_and_template_of_each_draw() -> None:
+    """Another seed, another choice of templates or of rows: another digest; what is not drawn does not count."""
+
+    def digest(spec: TuneSpec = SPEC, rows: dict[str, Rows] = ROWS) -> str:
+        return LocalEncoder(spec, TASKS, rows, TOKENIZER, CONTRACTS["decoder"]).digest()
+
+    other = [
+        digest(SPEC.model_copy(update={"seed": 6})),
+        digest(SPEC.model_copy(update={"mixture": Mixture(templates_per_task=2)})),
+        digest(rows=ROWS | {"mood": rows_in_memory(make_rows(41, words=6))}),
+    ]
+    same_draws = SPEC.model_copy(update={"input_length": 90, "name": "other"})
+
+    assert len({digest(), *other}) == 4
+    assert digest() == digest(same_draws)
 
 
 @pytest.mark.parametrize("architecture", [*CONTRACTS])
 def test_step_is_the_draws_it_names(architecture: str) -> None:
     """Decoding a step's weighted labels gives the rendered targets of its draws, each with one EOS."""
     mixer = mixer_of(SPEC, TASKS, {name: len(rows) for name, rows in ROWS.items()})
-    with open_stream(architecture=architecture) as stream:
-        made = [stream.next_step() for _ in range(6)]
+    stream = open_stream(architecture=architecture)
+    made = [stream.make() for _ in range(6)]
     for step in made:
         segments = step.packs.segment_ids if architecture == "decoder" else step.packs.decoder_segment_ids
         assert len(step.draws) == SPEC.packs_per_step == len(segments)
@@ -93,9 +113,9 @@ def test_step_is_the_draws_it_names(architecture: str) -> None:
 
 def test_every_draw_is_trained_on_once_or_dropped_and_counted() -> None:
     """Steps, packs still open and drops together are all draws so far, each once."""
-    with open_stream() as stream:
-        trained = [number for _ in range(20) for pack in stream.next_step().draws for number in pack]
-        state = stream.state()
+    stream = open_stream()
+    trained = [number for _ in range(20) for pack in stream.make().draws for number in pack]
+    state = stream.state()
     waiting = [*state.waiting]
     num_dropped = sum(counts.target_too_long for counts in state.counts.values())
 
@@ -106,10 +126,10 @@ def test_every_draw_is_trained_on_once_or_dropped_and_counted() -> None:
 
 def test_cuts_and_drops_are_counted_by_task() -> None:
     """Long fields are cut, long targets dropped; the counts say how often, and how many tokens each task took."""
-    with open_stream() as stream:
-        for _ in range(20):
-            stream.next_step()
-        counts = stream.counts()
+    stream = open_stream()
+    for _ in range(20):
+        stream.make()
+    counts = stream.state().counts
 
     # Rows of "taste" are longer than the input; as targets of the inverted template they are too long.
     assert counts["mood"].cut == counts["mood"].bad_row == 0
@@ -123,10 +143,10 @@ def test_bad_rows_are_dropped_and_counted() -> None:
     good = make_rows(6)
     lines = [json.dumps(row).encode() for row in good] + [b'{"text": "x", "label": null}', b'{"text": ']
     rows = {"mood": Rows(b"\n".join(lines), "kit", "")}
-    with open_stream(rows=rows) as stream:
-        for _ in range(5):
-            stream.next_step()
-        counts = stream.counts()["mood"]
+    stream = open_stream(rows=rows)
+    for _ in range(5):
+        stream.make()
+    counts = stream.state().counts["mood"]
 
     assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=3)
 
@@ -135,10 +155,10 @@ def test_an_answer_that_is_no_option_costs_its_row_alone() -> None:
     """Whatever kind of fault a row has, it is counted as a bad row."""
     task = make_task(answer={"column": "label", "choices": ["neg", "pos"]})
     rows = {"mood": rows_in_memory([*make_rows(6), {"text": "x", "label": "maybe"}])}
-    with open_stream(rows=rows, tasks={"mood": task}) as stream:
-        for _ in range(5):
-            stream.next_step()
-        counts = stream.counts()["mood"]
+    stream = open_stream(rows=rows, tasks={"mood": task})
+    for _ in range(5):
+        stream.make()
+    counts = stream.state().counts["mood"]
 
     assert counts.bad_row == pytest.approx(counts.drawn / 7, abs=3)
     assert counts.bad_row > 0
@@ -158,10 +178,10 @@ def test_a_row_that_promptsource_passes_over_is_counted() -> None:
         "templates": [asking, seldom],
     }
     task = parse(Task, document)
-    with open_stream(rows={"mood": rows_in_memory(make_rows(8))}, tasks={"mood": task}) as stream:
-        for _ in range(5):
-            stream.next_step()
-        counts = stream.counts()["mood"]
+    stream = open_stream(rows={"mood": rows_in_memory(make_rows(8))}, tasks={"mood": task})
+    for _ in range(5):
+        stream.make()
+    counts = stream.state().counts["mood"]
 
     assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=0.1 * counts.drawn)
 
@@ -169,11 +189,13 @@ def test_a_row_that_promptsource_passes_over_is_counted() -> None:
 def test_drawn_layouts_follow_the_draw() -> None:
     """Options are laid out anew for each example, and the same in every run of the spec."""
     spec = SPEC.model_copy(update={"mixture": Mixture(options="flan2022")})
-    with open_stream(spec=spec) as one, open_stream(spec=spec) as other, open_stream() as plain:
-        for _ in range(3):
-            step = one.next_step()
-            assert same(step, other.next_step())
-            assert not same(step, plain.next_step())
+    one = open_stream(spec=spec)
+    other = open_stream(spec=spec)
+    plain = open_stream()
+    for _ in range(3):
+        step = one.make()
+        assert same(step, other.make())
+        assert not same(step, plain.make())
 
 
 def test_stream_without_a_usable_draw_fails_with_the_reason() -> None:
@@ -181,19 +203,19 @@ def test_stream_without_a_usable_draw_fails_with_the_reason() -> None:
     bad = {"mood": rows_in_memory([{"text": "x", "label": "strange"}])}
     long = {"taste": ROWS["taste"]}
     short = SPEC.model_copy(update={"mixture": Mixture(templates_per_task=3), "target_length": 2})
-    with open_stream(rows=bad) as stream, pytest.raises(RowError, match="strange"):
-        stream.next_step()
-    with open_stream(rows=long, spec=short) as stream, pytest.raises(TargetTooLong):
-        stream.next_step()
+    stream = open_stream(rows=bad)
+    with pytest.raises(RowError, match="strange"):
+        stream.make()
+    stream = open_stream(rows=long, spec=short)
+    with pytest.raises(TargetTooLong):
+        stream.make()
 
 
 def test_mixture_reaches_the_stream() -> None:
     """Templates and caps of the spec are those that are drawn: no inverted one where none is asked for."""
     mixture = Mixture(include_inverted=False, examples_cap=3)
-    with open_stream(spec=SPEC.model_copy(update={"mixture": mixture})) as stream:
-        text = "".join(
-            TOKENIZER.decode(pack) for _ in range(10) for pack in stream.next_step().packs.token_ids
-        )
+    stream = open_stream(spec=SPEC.model_copy(update={"mixture": mixture}))
+    text = "".join(TOKENIZER.decode(pack) for _ in range(10) for pack in stream.make().packs.token_ids)
 
     assert "Write a" not in text
     assert 1 <= len(set(re.findall(r"(\d+) fine", text))) <= 3 * len(TASKS)
@@ -216,10 +238,9 @@ def test_shares_of_the_ranks_are_the_step(num_packs: int, ranks: int, micro_batc
     assert weights == step.target_tokens
 
 
+@lru_cache
 def numbered_step(num_packs: int) -> StepBatch:
-    with open_stream(
-        spec=SPEC.model_copy(update={"tokens_per_step": num_packs * SPEC.packed_length})
-    ) as stream:
-        step = stream.next_step()
+    spec = SPEC.model_copy(update={"tokens_per_step": num_packs * SPEC.packed_length})
+    step = open_stream(spec=spec).make()
     step.packs.token_ids[:, 0] = np.arange(1, num_packs + 1)
     return step

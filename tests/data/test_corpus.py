@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flan.card import Contract
-from flan.data.batches import Stream
 from flan.data.continuation import continue_all, longest_piece
 from flan.data.corpus import MissingCorpus, Piece, UnreadableText, cut_pieces, split_documents
 from flan.data.resolve import open_pinned_rows, pinned_tasks, resolve
 from flan.data.rows import EmptyDataset, MissingSplit, Places
+from flan.data.stream import Stream
 from flan.data.tokens import Fitted, InputTooLong, make_contract
 from flan.errors import Conflict, FlanError, InvalidDocument
 from flan.spec import TuneSpec, parse
@@ -130,11 +130,11 @@ def test_a_corpus_is_pinned_and_streamed_as_any_mixture(tmp_path: Path, base: st
     tasks = pinned_tasks(spec, places.store or Store(tmp_path))
     rows = open_pinned_rows(spec, tasks, "train", places)
     contract = DECODER if base == "preset:nano" else ENCODER_DECODER
-    with Stream(spec, tasks, rows, TOKENIZER, contract) as stream:
+    with Stream.open(spec, tasks, rows, TOKENIZER, contract) as stream:
         steps = [stream.next_step() for _ in range(3)]
         state = stream.state()
         expected = [stream.next_step() for _ in range(3)]
-    with Stream(spec, tasks, rows, TOKENIZER, contract, state) as stream:
+    with Stream.open(spec, tasks, rows, TOKENIZER, contract, state) as stream:
         found = [stream.next_step() for _ in range(3)]
     assert sum(counts.cut for counts in stream.counts().values()) == 0
     assert all(step.target_tokens > 0 for step in steps)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from flan.data.batches import Stream
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.rows import EmptyDataset, MissingRows, Places, Rows, open_rows
+from flan.data.stream import Stream
 from flan.data.tokens import make_contract
 from flan.spec import TuneSpec
 from flan.tasks.render import instance, render
@@ -37,7 +37,7 @@ def test_labels_of_real_packs_decode_to_the_rendered_targets() -> None:
     tokenizer = AutoTokenizer.from_pretrained(Path(str(DATA)) / "models" / "tokenizer-gpt2")
     spec = TuneSpec(name="real", base="preset:nano")
     mixer = mixer_of(spec, tasks, {name: len(found) for name, found in rows.items()})
-    with Stream(spec, tasks, rows, tokenizer, make_contract(tokenizer, "decoder")) as stream:
+    with Stream.open(spec, tasks, rows, tokenizer, make_contract(tokenizer, "decoder")) as stream:
         steps = [stream.next_step() for _ in range(60)]
         counts = stream.counts()
 

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from flan import rundir
-from flan.data.batches import Stream
 from flan.data.examples import Examples
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places
+from flan.data.stream import Stream
 from flan.errors import FlanError
 from flan.rundir import EventWriter
 from flan.spec import Document, TuneSpec, parse
@@ -101,7 +101,7 @@ def _gradient(run: Run) -> None:
     rows = open_pinned_rows(run.spec, tasks, "train", Places(Path(run.settings.data or ""), run.store))
     base = load_base(run.spec, Store(Path(run.settings.store)), None)
     engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
-    with Stream(run.spec, tasks, rows, base.tokenizer, base.card.contract) as stream:
+    with Stream.open(run.spec, tasks, rows, base.tokenizer, base.card.contract) as stream:
         step = stream.next_step()
     sources = Sources(Examples(run.spec, tasks, rows), tasks)
     mine = local_batches(step, sources, run.ranks, run.spec.settled_micro_batch)

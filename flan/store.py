@@ -95,6 +95,15 @@ class Store:
             return None
         return digest
 
+    def verify_file(self, digest: str) -> Path:
+        """Where a stored file lies, verified. Raises NotFound, StoreCorrupt."""
+        path = self.path(digest)
+        if file_sha256(path) != digest:
+            raise StoreCorrupt(
+                f"artifact {digest[:12]} in {self.root} has other bytes than when it was stored"
+            )
+        return path
+
     def verify_tree(self, digest: str) -> Path:
         """The directory, each file verified against the manifest. Raises NotFound, StoreCorrupt."""
         directory = self.path(digest)

@@ -8,7 +8,9 @@ Slices count in a fixed random order, because some files are sorted by label; th
 Where the hub's training rows are not at hand, a file `train_from_<split>` holds rows of another split that
 stand in for them: good for a demonstration, never for a published figure.
 
-Whatever they come from, rows are kept as JSON lines in memory and parsed when asked for. Class labels come
+Whatever they come from, rows are JSON lines, parsed when asked for. Where there is a store the lines of files
+lie in its folder `rows`, uncompressed, by the digest of the file they are from: read from there, they take no
+memory of the process, however many there are. That folder is made anew where it is missing. Class labels come
 out as their names, never as numbers: mirrors of one dataset number them differently.
 """
 
@@ -16,24 +18,29 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from flan.data.corpus import corpus_file, cut_pieces, read_documents, split_documents, text_of
 from flan.data.formats import Fault, decode_row, encode_row, read_rows
+from flan.data.lines import CHUNK_BYTES, Lines, LinesInMemory, LinesOnDisk, write_lines
 from flan.data.mixture import permutation
 from flan.errors import FlanError
 from flan.spec import canonical_json
-from flan.store import Store
+from flan.store import Store, file_sha256
 from flan.tasks.synthetic import generate
 from flan.tasks.task import CorpusSource, DatasetSource, HubSource, SyntheticSource, Task
 
 _LABELS = "ClassLabel"
 STAND_IN = "train_from_"
+KEPT = "rows"
+"""Folder in the store of lines that are kept uncompressed."""
 
 
 class Places(NamedTuple):
@@ -74,23 +81,19 @@ class Rows:
 
     def __init__(
         self,
-        lines: bytes,
+        lines: bytes | Lines,
         origin: str,
         digest: str,
         columns: Mapping[str, Any] | None = None,
         part: slice | None = None,
     ) -> None:
-        newlines = np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n"))
-        starts = np.concatenate([[0], newlines + 1])
-        ends = np.concatenate([newlines, [len(lines)]])
-        is_blank = np.array([not lines[a:b].strip() for a, b in zip(starts, ends, strict=True)], dtype=bool)
-        self._lines = lines
-        self._numbers = np.flatnonzero(~is_blank)
+        self._lines = LinesInMemory(lines) if isinstance(lines, bytes) else lines
+        self._chosen: npt.NDArray[np.int64] | None = None
+        """Which lines they are; None = all."""
         if part is not None:
             # Nothing but the number of rows decides, so that the parts of a split never overlap.
-            order = permutation(len(self._numbers), "split")
-            self._numbers = self._numbers[np.sort(order[part])]
-        self._starts, self._ends = starts[self._numbers], ends[self._numbers]
+            order = permutation(len(self._lines), "split")
+            self._chosen = np.sort(order[part])
         self._columns = _with_labels(columns or {})
         self.origin = origin
         """Where they come from, for messages."""
@@ -100,13 +103,13 @@ class Rows:
             raise EmptyDataset(f"{origin} has no row")
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._lines) if self._chosen is None else len(self._chosen)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)} in {self.origin}")
-        text = self._lines[self._starts[index] : self._ends[index]]
-        row = decode_row(text.rstrip(b"\r"), int(self._numbers[index]) + 1)
+        text, number = self._lines[index if self._chosen is None else int(self._chosen[index])]
+        row = decode_row(text.rstrip(b"\r"), number + 1)
         if isinstance(row, Fault):
             raise unreadable(self.origin, row)
         return {name: _named(value, self._columns.get(name), name) for name, value in row.items()}
@@ -116,9 +119,8 @@ class Rows:
         if len(numbers) == len(self):
             raise EmptyDataset(f"all {len(self):,} rows of {self.origin} are left out")
         left = copy(self)
-        left._numbers, left._starts, left._ends = (
-            np.delete(column, numbers) for column in (self._numbers, self._starts, self._ends)
-        )
+        chosen = np.arange(len(self)) if self._chosen is None else self._chosen
+        left._chosen = np.delete(chosen, numbers)
         left.digest = hashlib.sha256(canonical_json([self.digest, list(numbers)]).encode()).hexdigest()
         return left
 
@@ -164,9 +166,9 @@ def _hub_rows(task: str, source: HubSource, split: str, places: Places) -> Rows:
     if path is None:
         raise MissingRows(f"no rows for {task}: no {part.split}.jsonl.gz in {folder}", hint=hint, task=task)
     columns = meta.get("columns", {})
-    lines = _read_lines(path, meta.get("files", {}).get(path.name), task)
-    decides = [canonical_json(_with_labels(columns)), *([str(part.which)] if part.which else [])]
-    digest = hashlib.sha256("\n".join(decides).encode() + b"\n" + lines).hexdigest()
+    lines, sha256 = _file_lines(path, meta.get("files", {}).get(path.name), task, places)
+    decides = [canonical_json(_with_labels(columns)), *([str(part.which)] if part.which else []), sha256]
+    digest = hashlib.sha256("\n".join(decides).encode()).hexdigest()
     origin = f"{path} ({source.splits[split]})" if part.which else str(path)
     return Rows(lines, origin, digest, columns, part.which)
 
@@ -181,20 +183,42 @@ def split_file(folder: Path, name: str, meta: Mapping[str, Any]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _read_lines(path: Path, recorded: Mapping[str, Any] | None, task: str) -> bytes:
-    """The lines of a file; where meta.json has its sha256, they are those that were written."""
-    data = path.read_bytes()
-    if recorded is not None and hashlib.sha256(data).hexdigest() != recorded["sha256"]:
+def _file_lines(
+    path: Path, recorded: Mapping[str, Any] | None, task: str, places: Places
+) -> tuple[Lines, str]:
+    """The lines of a file and their sha256; where meta.json has that of the file, it is the one that was written."""
+    sha256 = file_sha256(path)
+    if recorded is not None and sha256 != recorded["sha256"]:
         raise UnreadableRow(
             f"{path} is not the file that was pulled: its sha256 differs from that in meta.json",
             hint=f"fetch it again: flan data pull {task} --to {path.parents[2]}",
         )
-    if path.suffix != ".gz":
-        return data
+    if places.store is not None:
+        on_disk = _kept(places.store, sha256, _chunks(path))
+        return on_disk, on_disk.sha256
+    data = _text_of_file(path)
+    return LinesInMemory(data), hashlib.sha256(data).hexdigest()
+
+
+def _text_of_file(path: Path) -> bytes:
+    return b"".join(_chunks(path))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The text of a file, uncompressed."""
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file.read(CHUNK_BYTES)
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UnreadableRow(f"{path} is not a whole gzip file: {error}", hint="fetch it again") from error
+
+
+def _kept(store: Store, key: str, chunks: Iterable[bytes]) -> LinesOnDisk:
+    """The lines kept in the store under `key`, which decides them; written from `chunks` where they are not yet."""
+    place = store.root / KEPT / key[:2] / key[2:]
+    return LinesOnDisk(place) if place.is_dir() else write_lines(place, chunks)
 
 
 def _stored_rows(task: str, source: DatasetSource, split: str, places: Places) -> Rows:
@@ -202,10 +226,18 @@ def _stored_rows(task: str, source: DatasetSource, split: str, places: Places) -
         raise MissingRows(f"no rows for {task}: there is no artifact store", task=task)
     digest = source.splits[split]
     origin = f"dataset {source.name} ({split})"
-    data = places.store.read_bytes(digest)
-    if source.format != "jsonl":
-        data = b"\n".join(_encoded(places.store.path(digest), source, origin))
-    return Rows(data.removeprefix(b"\xef\xbb\xbf"), origin, digest)
+    path = places.store.verify_file(digest)
+    key = hashlib.sha256(f"{source.format} {digest}".encode()).hexdigest()
+    chunks: Iterable[bytes]
+    if source.format == "jsonl":
+        chunks = chain([_without_mark(path)], islice(_chunks(path), 1, None))
+    else:
+        chunks = (line + b"\n" for line in _encoded(path, source, origin))
+    return Rows(_kept(places.store, key, chunks), origin, digest)
+
+
+def _without_mark(path: Path) -> bytes:
+    return next(_chunks(path)).removeprefix(b"\xef\xbb\xbf")
 
 
 def _encoded(path: Path, source: DatasetSource, origin: str) -> Iterator[bytes]:
@@ -223,12 +255,14 @@ def _corpus_rows(source: CorpusSource, places: Places) -> Rows:
         documents = [document for text in texts for document in split_documents(text, "whole")]
     else:
         path = corpus_file(places.data, source.name)
-        origin, data = str(path), _read_lines(path, None, source.name)
+        origin, data = str(path), _text_of_file(path)
         digest = hashlib.sha256(data).hexdigest()
         column = source.column if ".jsonl" in path.suffixes else None
         documents = read_documents(data, origin, source.documents, column)
-    pieces = b"\n".join(encode_row(piece._asdict()) for piece in cut_pieces(documents, source.piece_chars))
-    return Rows(pieces, origin, hashlib.sha256(f"{digest}\n{source.canonical()}".encode()).hexdigest())
+    digest = hashlib.sha256(f"{digest}\n{source.canonical()}".encode()).hexdigest()
+    pieces = (encode_row(each._asdict()) + b"\n" for each in cut_pieces(documents, source.piece_chars))
+    lines = b"".join(pieces) if places.store is None else _kept(places.store, digest, pieces)
+    return Rows(lines, origin, digest)
 
 
 def _synthetic_rows(source: SyntheticSource, split: str) -> Rows:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_label_outside_its_names_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableRow, match="2, not one of 2 class labels"):
         open_rows(make_task(), "train", Places(tmp_path, None))[0]
+
+
+def test_rows_are_kept_uncompressed_in_the_store(tmp_path: Path) -> None:
+    """With a store and without, the same rows and digest; a changed file is read anew, never the one kept before."""
+    store = Store(tmp_path / "store")
+    write_hub(tmp_path, "mood", {"train": make_rows(9)}, LABELS)
+    alone = open_rows(make_task(), "train", Places(tmp_path, None))
+    kept = [open_rows(make_task(), "train", Places(tmp_path, store)) for _ in range(2)]
+    write_hub(tmp_path, "mood", {"train": make_rows(8)}, LABELS)
+    changed = open_rows(make_task(), "train", Places(tmp_path, store))
+
+    assert [*alone] == [*kept[0]] == [*kept[1]] == [*pickle.loads(pickle.dumps(kept[0]))]
+    assert alone.digest == kept[0].digest == kept[1].digest != changed.digest
+    assert len(changed) == 8
+    assert len([*(tmp_path / "store" / "rows").glob("*/*/lines")]) == 2
 
 
 def test_plain_jsonl_is_read_like_gzip(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 from hashlib import sha256
+from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from flan.data.mixture import Mixer, permutation, sample, usable_templates
 from flan.data.rates import BLOCK, EmptyMixture, Size, mixing_rates, quotas
-from flan.spec import Mixture
+from flan.spec import MixedShots, Mixture
 from tests.kit.tasks import make_task
 
 SIZES = {"large": 30_000, "middle": 3_000, "small": 1_000}
@@ -155,6 +157,83 @@ def test_sample_is_some_of_the_numbers_in_order(size: int, count: int, key: int)
     assert len(chosen) == min(size, count)
     assert set(chosen) <= set(range(size))
     assert sorted(permutation(size, key).tolist()) == list(range(size))
+
+
+PARTS = Mixture(
+    parts=(
+        Mixture(weight=0.4, no_options_share=0.25, few_shot=MixedShots(shots=2, share=0.5)),
+        Mixture(weight=0.6, rates="each_template", rate_maximum=2_000, inverted_rate=0.3),
+    )
+)
+MEMBERS = [
+    with_templates(SIZES),
+    {"large": Size(30_000, 9, inverted=(7, 8)), **{f"t{n}": Size(100 * n, n, (0,)) for n in range(2, 40)}},
+]
+
+
+def chi_squared(seen: Counter[object], expected: dict[object, float]) -> float:
+    """How far counts are from what was to be expected, in standard deviations of the χ² distribution."""
+    total = sum(seen.values())
+    assert set(seen) <= set(expected)
+    found = sum((seen[key] - total * share) ** 2 / (total * share) for key, share in expected.items())
+    return (found - (len(expected) - 1)) / math.sqrt(2 * (len(expected) - 1))
+
+
+def test_realised_shares_are_those_asked_for_over_100_000_draws() -> None:
+    """Tasks, templates, solved rows, missing options and inversion, all within χ² bounds."""
+    mixed = Mixer(PARTS, MEMBERS, seed=3)
+    draws = [mixed.draw(number) for number in range(100_000)]
+    first = [draw for draw in draws if draw.leaf == 0]
+    second = [draw for draw in draws if draw.leaf == 1 and draw.task == "large"]
+    templates = dict.fromkeys(range(7), 1 / 1.3 / 7) | dict.fromkeys((7, 8), 0.3 / 1.3 / 2)
+    forms = {(a, b): 0.5 * (0.75 if b else 0.25) for a in (True, False) for b in (True, False)}
+
+    assert chi_squared(Counter((draw.leaf, draw.task) for draw in draws), mixed.rates()) < 4
+    assert chi_squared(Counter(draw.template for draw in first), dict.fromkeys(range(10), 0.1)) < 4
+    assert chi_squared(Counter(draw.template for draw in second), templates) < 4
+    assert chi_squared(Counter((draw.has_shots, draw.has_options) for draw in first), forms) < 4
+    assert not any(draw.has_shots or not draw.has_options for draw in draws if draw.leaf == 1)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.integers(0, 10**15), min_size=1, max_size=4), st.integers(0, 2**63 - 1))
+def test_a_draw_of_parts_is_a_function_of_its_number(numbers: list[int], seed: int) -> None:
+    """Whatever was drawn before, however far out: task, row, template, part and form."""
+    one = Mixer(PARTS, MEMBERS, seed)
+    drawn = [one.draw(number) for number in numbers]
+
+    assert drawn == [Mixer(PARTS, MEMBERS, seed).draw(number) for number in numbers]
+    others = [list(islice(one.candidates(draw, i), 9)) for draw, i in zip(drawn, numbers, strict=True)]
+    for draw, number, rows in zip(drawn, numbers, others, strict=True):
+        assert rows == list(islice(Mixer(PARTS, MEMBERS, seed).candidates(draw, number), 9))
+        assert len(set(rows)) == len(rows) == 9
+        assert draw.row not in rows
+
+
+def test_any_position_opens_with_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block's order and one epoch's, whether the stream is opened at its start or far out."""
+    made: list[int] = []
+
+    def counted(size: int, *key: str | int) -> Any:
+        made.append(size)
+        return permutation(size, *key)
+
+    monkeypatch.setattr("flan.data.mixture.permutation", counted)
+    for number in (0, 10**6, 10**15):
+        Mixer(Mixture(), [with_templates(SIZES)], 0).draw(number)
+
+    assert made[0::2] == [BLOCK] * 3
+    assert len(made) == 6
+
+
+def test_one_task_in_two_parts_has_an_order_of_its_own_in_each() -> None:
+    """The rows of the one say nothing of those of the other."""
+    leaf = Mixture(examples_cap=500)
+    mixed = Mixer(Mixture(parts=(leaf, leaf)), [with_templates({"a": 500})] * 2, 0)
+    rows = [[mixed.draw_of((part, "a"), count).row for count in range(500)] for part in range(2)]
+
+    assert sorted(rows[0]) == sorted(rows[1]) == list(range(500))
+    assert rows[0] != rows[1]
 
 
 def test_empty_mixture_is_refused() -> None:

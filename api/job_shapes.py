@@ -288,7 +288,8 @@ class ResultsShape(BaseModel):
     job_id: str
     """Of which job."""
     results: dict[str, Any]
-    """The document that the job wrote: for an evaluation, every metric with its n and spread."""
+    """The document that the job wrote: for an evaluation, every metric with its n and spread; for a tune job, the
+    asked and the realised shares of its mixture."""
 
 
 def _queue(job: Job, nodes: Sequence[NodeStatus]) -> QueueShape:

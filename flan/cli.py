@@ -50,6 +50,14 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the run, its checkp
 Data = Annotated[
     Path | None, typer.Option("--data", envvar="FLAN_DATA", help="Folder of datasets in hub layout.")
 ]
+Brought = Annotated[
+    Path | None,
+    typer.Option(
+        "--tasks",
+        envvar="FLAN_TASKS",
+        help="Folder of tasks that names may mean, as flan import writes them.",
+    ),
+]
 ModelName = Annotated[str, typer.Argument(help="A model directory or a hub model on this machine.")]
 TaskName = Annotated[str, typer.Argument(help="A task of the collection, or a YAML file.")]
 RowsFile = Annotated[
@@ -88,16 +96,62 @@ def run(directory: Annotated[Path, typer.Argument(help="A prepared run directory
 
 
 @app.command()
-def tune(file: SpecFile, out: Out, data: Data = None, override: Overrides = None) -> None:
+def tune(
+    file: SpecFile, out: Out, data: Data = None, tasks: Brought = None, override: Overrides = None
+) -> None:
     """Tune a model. Called again with the same folder, it goes on from the last checkpoint."""
-    _run_here("tune", file, out, data, override)
+    _run_here("tune", file, out, data, override, tasks)
     typer.echo(f"model: {out / 'run' / 'model'}")
+    typer.echo(f"mixture, as it was: {out / 'run' / 'results.json'}")
 
 
 @app.command()
-def evaluate(file: SpecFile, out: Out, data: Data = None, override: Overrides = None) -> None:
+def mixture(
+    preset: Annotated[
+        str | None, typer.Argument(help="A preset: flan2021, t0, super-ni, flan2022 …; or give --file.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A tune spec, or a mixture alone; - reads standard input."),
+    ] = None,
+    data: Data = None,
+    tasks: Brought = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a model or tokenizer: measure tokens, not words.")
+    ] = None,
+    rows: Annotated[
+        int,
+        typer.Option(min=0, help="Rows of each task rendered through each template; 0 = measure nothing."),
+    ] = 4,
+    templates: Annotated[bool, typer.Option("--templates", help="Show every template.")] = False,
+    override: Overrides = None,
+    output: Output = "text",
+) -> None:
+    """Show what a mixture is made of: shares of examples and tokens, what is left out and what is missing."""
+    from flan.mixtures import show_mixture
+
+    if (preset is None) == (file is None):
+        raise typer.BadParameter("name a preset, or a file", param_hint="PRESET")
+    document = (
+        read_document(file, override or []) if file else read_assignments(override or [], {"preset": preset})
+    )
+    show_mixture(
+        document,
+        data=data,
+        brought=tasks,
+        tokenizer=tokenizer,
+        rows_per_template=rows,
+        templates=templates,
+        output=output,
+    )
+
+
+@app.command()
+def evaluate(
+    file: SpecFile, out: Out, data: Data = None, tasks: Brought = None, override: Overrides = None
+) -> None:
     """Measure a model on tasks, over all their templates."""
-    _run_here("evaluate", file, out, data, override)
+    _run_here("evaluate", file, out, data, override, tasks)
     from flan.evaluate.report import results_table
 
     results = json.loads((out / "run" / "results.json").read_text())
@@ -223,14 +277,21 @@ def export(
     exchange.export(_load(task), split, to, data, seed=seed, per_row=per_row, options=options, limit=limit)
 
 
-def _run_here(kind: str, file: Path, out: Path, data: Path | None, override: list[str] | None) -> None:
+def _run_here(
+    kind: str,
+    file: Path,
+    out: Path,
+    data: Path | None,
+    override: list[str] | None,
+    brought: Path | None = None,
+) -> None:
     from flan.local import prepare, watch
     from flan.spec import parse_spec
 
     spec = parse_spec({"kind": kind} | read_document(file, override or []))
     if spec.kind != kind:
         raise typer.BadParameter(f"{file} is a spec of kind {spec.kind}, not {kind}", param_hint="--file")
-    outcome = watch(prepare(spec, out, data))
+    outcome = watch(prepare(spec, out, data, brought))
     if outcome.status == "stopped":
         typer.echo(f"stopped; go on with: flan {kind} -f {file} --out {out}", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -198,13 +198,20 @@ def results(
     output: Output = "text",
     server: Server = None,
 ) -> None:
-    """What evaluations measured: mean and spread over templates."""
+    """What evaluations measured: mean and spread over templates. Of a tune job, the shares of its mixture."""
     from flan.evaluate.report import results_markdown, results_table
 
     client = client_of(context, server)
     found = [client.get(f"/jobs/{job_id}/results")["results"] for job_id in job_ids]
+    tuned = [each for each in found if each.get("kind") == "tune"]
     if output == "json":
         show_json(found if len(found) > 1 else found[0])
+    elif tuned and len(found) > 1:
+        raise typer.BadParameter("a tune job's results stand alone", param_hint="JOB")
+    elif tuned:
+        from flan.mixtures import show_tune_results
+
+        show_tune_results(tuned[0])
     elif markdown:
         typer.echo(results_markdown(found), nl=False)
     else:

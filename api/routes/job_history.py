@@ -137,11 +137,13 @@ def read_job_log(
 
 @router.get("/results", operation_id="get_job_results", response_model=ResultsShape, dependencies=_READ)
 def get_job_results(here: Here, job_id: str) -> ResultsShape:
-    """What an evaluation measured."""
+    """What an evaluation measured; of a tune job, which shares of the mixture were asked for, and which came out."""
     with here.sessions.begin() as session:
         job = jobs.get(session, job_id)
     if job.results is None:
-        raise NoResults(f"job {job_id} has no results", hint="only an evaluation that succeeded has results")
+        raise NoResults(
+            f"job {job_id} has no results", hint="a tune job or an evaluation that succeeded has results"
+        )
     return ResultsShape(job_id=job_id, results=job.results)
 
 

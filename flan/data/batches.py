@@ -6,6 +6,7 @@ document: the number of the next draw and which draws wait for a pack; they are 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import chain
 from typing import NamedTuple
 
@@ -48,6 +49,21 @@ class TaskCounts(Document):
     """Dropped: the row is broken, or lacks what the task needs."""
     input_tokens: int = 0
     target_tokens: int = 0
+    templates: dict[str, int] = {}
+    """Template, counted from 0 among those that are used → examples through it."""
+
+    @property
+    def used(self) -> int:
+        """Draws that became examples."""
+        return self.drawn - self.input_too_long - self.target_too_long - self.bad_row
+
+
+def by_task(counts: Mapping[str, TaskCounts]) -> dict[str, TaskCounts]:
+    """The counts of a stream by task alone, those of a task in several parts together; without templates."""
+    sums: dict[str, Counter[str]] = {}
+    for key, each in counts.items():
+        sums.setdefault(key.rpartition("/")[2], Counter()).update(each.model_dump(exclude={"templates"}))
+    return {task: TaskCounts.model_validate(dict(total)) for task, total in sorted(sums.items())}
 
 
 class StreamState(Document):
@@ -59,7 +75,8 @@ class StreamState(Document):
     waiting: tuple[int, ...] = ()
     """Draws that wait for a place in a pack, oldest first."""
     counts: dict[str, TaskCounts] = {}
-    """By task, of those drawn so far, since the start of the stream; draws that wait are counted."""
+    """By task, `part/task` where there are several parts: of those drawn so far, since the start of the stream;
+    draws that wait are counted."""
 
 
 class StepBatch(NamedTuple):
@@ -101,7 +118,9 @@ class Steps:
     ) -> None:
         self._spec, self._contract = spec, contract
         self._lengths = pack_lengths(contract, spec.packed_length, spec.input_length, spec.target_length)
-        self._counts = {name: Counter(counts.model_dump()) for name, counts in state.counts.items()}
+        plain = {name: counts.model_dump(exclude={"templates"}) for name, counts in state.counts.items()}
+        self._counts = {name: Counter(counts) for name, counts in plain.items()}
+        self._templates = {name: Counter(counts.templates) for name, counts in state.counts.items()}
         self._next_draw, self._dropped_in_a_row = state.next_draw, 0
         self._draws = draws
         if state.draws is not None and state.draws != draws:
@@ -133,7 +152,10 @@ class Steps:
             draws=self._draws,
             next_draw=self._next_draw,
             waiting=tuple(self._window.waiting),
-            counts={name: TaskCounts(**counts) for name, counts in sorted(self._counts.items())},
+            counts={
+                name: TaskCounts(**counts, templates=dict(sorted(self._templates[name].items())))
+                for name, counts in sorted(self._counts.items())
+            },
         )
 
     def _pack(self) -> Pack:
@@ -143,9 +165,10 @@ class Steps:
 
     def _advance(self) -> None:
         """One draw more. Raises what it cannot be used for when none before it could be either."""
-        number, (task, tokens, was_cut) = self._next_draw, next(self._encoded)
+        number, (task, template, tokens, was_cut) = self._next_draw, next(self._encoded)
         self._next_draw += 1
         counts = self._counts.setdefault(task, Counter())
+        templates = self._templates.setdefault(task, Counter())
         counts["drawn"] += 1
         if isinstance(tokens, FlanError):
             counts[next(reason for kind, reason in _DROPS.items() if isinstance(tokens, kind))] += 1
@@ -157,6 +180,7 @@ class Steps:
         counts["cut"] += was_cut
         counts["input_tokens"] += len(tokens.input_ids)
         counts["target_tokens"] += len(tokens.target_ids)
+        templates[str(template)] += 1
         self._wait(number, tokens)
 
     def _wait(self, draw: int, tokens: Tokens) -> None:

@@ -20,6 +20,9 @@ class Encoded(NamedTuple):
     """What became of a draw."""
 
     task: str
+    """What it is counted as: the task, behind the name of its part where there are several."""
+    template: int
+    """Which of the task's used templates, counted from 0."""
     tokens: Tokens | FlanError
     """Its ids, or why it cannot be used: InputTooLong, TargetTooLong, RowError, UnreadableRow."""
     was_cut: bool
@@ -51,12 +54,13 @@ class LocalEncoder:
 
     def encode(self, draws: Sequence[int]) -> list[Encoded]:
         """What becomes of some draws, in their order."""
-        found = self._examples.fitted(draws, self._tokenizer, self._contract)
+        drawn = [(self._examples.draw(number), number) for number in draws]
+        found = self._examples.fit_draws(drawn, self._tokenizer, self._contract)
         return [
-            Encoded(self._examples.draw(number).task, each, False)
+            Encoded(self._examples.key((draw.leaf, draw.task)), draw.template, each, False)
             if isinstance(each, FlanError)
-            else Encoded(self._examples.draw(number).task, each.tokens, each.was_cut)
-            for number, each in zip(draws, found, strict=True)
+            else Encoded(self._examples.key((draw.leaf, draw.task)), draw.template, each.tokens, each.was_cut)
+            for (draw, _), each in zip(drawn, found, strict=True)
         ]
 
     def blocks(self, start: int) -> Iterator[list[Encoded]]:

@@ -11,7 +11,7 @@ from itertools import islice
 from flan.card import Contract
 from flan.data.continuation import continue_all
 from flan.data.corpus import Piece
-from flan.data.mixture import Draw, leaf_tasks, mixer_of, usable_templates
+from flan.data.mixture import Draw, Member, leaf_tasks, mixer_of, part_name, usable_templates
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.shots import Solved, SolvedRow
 from flan.data.tokens import AnyTokenizer, Fitted, Question, Tokens, fit_all
@@ -38,14 +38,36 @@ class Examples:
         self._spec, self._rows, self._leaves = spec, rows, spec.mixture.leaves
         self._mixer = mixer_of(spec, tasks, {name: len(rows[name]) for name in tasks})
         self._tasks = leaf_tasks(spec, tasks)
+        self._parts = [part_name(spec.mixture, leaf) for leaf in range(len(self._leaves))]
         self._templates = [
             {name: usable_templates(task, leaf) for name, task in among.items()}
             for leaf, among in zip(self._leaves, self._tasks, strict=True)
         ]
 
+    def rates(self) -> dict[Member, float]:
+        """Task in a leaf → probability that an example is of it; sums to 1."""
+        return self._mixer.rates()
+
+    def template_rates(self, member: Member) -> list[float]:
+        """For each used template of a task in a leaf, its part of the task's examples; they sum to 1."""
+        return self._mixer.template_rates(member)
+
+    def part(self, member: Member) -> str | None:
+        """What the part of a task is called; None where the mixture has but one."""
+        return self._parts[member[0]]
+
+    def key(self, member: Member) -> str:
+        """What a task in a leaf is counted as: its name, behind that of its part where there are several."""
+        part = self._parts[member[0]]
+        return member[1] if part is None else f"{part}/{member[1]}"
+
     def draw(self, number: int) -> Draw:
         """Which task, row, template and form draw `number` is."""
         return self._mixer.draw(number)
+
+    def draw_of(self, member: Member, count: int) -> Draw:
+        """Draw number `count` among those of one task in a leaf."""
+        return self._mixer.draw_of(member, count)
 
     def rendered(self, number: int) -> Rendered:
         """The question of draw `number` as text, at its full length, without solved rows.
@@ -62,17 +84,20 @@ class Examples:
 
         Why: InputTooLong, TargetTooLong, RowError, UnreadableRow.
         """
+        return self.fit_draws([(self._mixer.draw(number), number) for number in numbers], tokenizer, contract)
+
+    def fit_draws(
+        self, draws: Sequence[tuple[Draw, int]], tokenizer: AnyTokenizer, contract: Contract
+    ) -> list[Fitted | FlanError]:
+        """Like `fitted`, of draws that are given, each with the number that decides its solved rows and options."""
         if self._spec.objective == "lm":
-            return self._continued(numbers, tokenizer, contract)
-        draws = [self._mixer.draw(number) for number in numbers]
-        questions = [
-            self._question_or_fault(draw, number) for draw, number in zip(draws, numbers, strict=True)
-        ]
+            return self._continued(draws, tokenizer, contract)
+        questions = [self._question_or_fault(draw, number) for draw, number in draws]
         sound = [each for each in questions if isinstance(each, Question)]
         input_length, target_length = self._spec.input_length, self._spec.target_length
         found = iter(fit_all(sound, tokenizer, contract, input_length, target_length=target_length))
         fitted = [next(found) if isinstance(each, Question) else each for each in questions]
-        for place, (draw, number, question) in enumerate(zip(draws, numbers, questions, strict=True)):
+        for place, ((draw, number), question) in enumerate(zip(draws, questions, strict=True)):
             alone = fitted[place]
             if draw.has_shots and isinstance(question, Question) and isinstance(alone, Fitted):
                 solved = self._solved(draw, number)
@@ -82,12 +107,11 @@ class Examples:
         return fitted
 
     def _continued(
-        self, numbers: Sequence[int], tokenizer: AnyTokenizer, contract: Contract
+        self, draws: Sequence[tuple[Draw, int]], tokenizer: AnyTokenizer, contract: Contract
     ) -> list[Fitted | FlanError]:
-        draws = [self._mixer.draw(number) for number in numbers]
         found = continue_all(
-            [Piece(**self._rows[draw.task][draw.row]) for draw in draws],
-            [(self._spec.seed, number) for number in numbers],
+            [Piece(**self._rows[draw.task][draw.row]) for draw, _ in draws],
+            [(self._spec.seed, number) for _, number in draws],
             tokenizer,
             contract,
             input_length=self._spec.input_length,

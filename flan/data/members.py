@@ -43,7 +43,7 @@ class Leaf(NamedTuple):
     @property
     def label(self) -> str:
         """What plans and counts call it."""
-        return self.mixture.name or f"part {self.number}"
+        return self.mixture.name or f"part-{self.number}"
 
 
 class Members(NamedTuple):
@@ -121,7 +121,11 @@ def check_overlap(leaf: Leaf, names: Sequence[str], tasks: Mapping[str, Task], l
         )
         everything = {**collection, **measured, **{name: tasks[name] for name in names}}
         found = excluded(everything, rule, taxonomy, pointer)
-        overlapping = {name: found[name].replace("held out", "evaluated") for name in names if name in found}
+        overlapping = {
+            name: found[name].replace("held out", "evaluated").replace("held-out", "evaluated")
+            for name in names
+            if name in found
+        }
         if overlapping and hold_out.overlap != "allow":
             first, why = next(iter(overlapping.items()))
             more = f" (and {len(overlapping) - 1} more tasks)" if len(overlapping) > 1 else ""
@@ -141,7 +145,9 @@ def missing_shares(
     lacking: Mapping[str, Task | None],
     num_rows: Mapping[str, int],
 ) -> dict[str, float | None]:
-    """Task that is not here → the share of the examples it would have; None where its size is not known.
+    """Task that is not here → the share of the examples it would have, were everything here as it was published.
+
+    None where its size is not known.
 
     `lacking` are those tasks, with their documents where these are here; `num_rows` are the rows of all others.
     Tasks that a publication has and nobody can name are told as one entry of their leaf, each of the leaf's
@@ -150,8 +156,10 @@ def missing_shares(
     sizes: list[dict[str, Size]] = []
     for each in members:
         leaf = each.leaf.mixture
+        # As published, wherever that is known: what is here may be a part of it.
         found = {
-            name: size_of(formatted(task, leaf.prompt_format), num_rows[name], leaf)
+            name: _published(name, task, leaf)
+            or size_of(formatted(task, leaf.prompt_format), num_rows[name], leaf)
             for name, task in each.wanted.items()
             if name in num_rows
         }

@@ -63,6 +63,15 @@ class Mixer:
         """Task in a leaf → probability of being drawn; sums to 1."""
         return dict(self._rates)
 
+    def template_rates(self, member: Member) -> list[float]:
+        """For each template of a task in a leaf, how often it is drawn of all draws of the task; they sum to 1."""
+        size, rate = self._sizes[member], self._leaves[member[0]].inverted_rate
+        if rate is None or not size.inverted or len(size.inverted) == size.templates:
+            return [1 / size.templates] * size.templates
+        inverted = rate / (1 + rate) / len(size.inverted)
+        answering = 1 / (1 + rate) / (size.templates - len(size.inverted))
+        return [inverted if place in size.inverted else answering for place in range(size.templates)]
+
     def draw(self, number: int) -> Draw:
         """The draw of that number, from 0."""
         block, place = divmod(number, BLOCK)
@@ -142,6 +151,12 @@ def usable_templates(task: Task, leaf: Mixture) -> tuple[int, ...]:
     """Indices of the templates of `task` that a leaf draws from: its first ones, inverted only if asked."""
     wanted = range(len(task.templates)) if leaf.include_inverted else task.answer_templates
     return tuple(wanted)[: leaf.templates_per_task]
+
+
+def part_name(mixture: Mixture, leaf: int) -> str | None:
+    """What plans and counts call a leaf; None where the mixture has but one."""
+    leaves = mixture.leaves
+    return (leaves[leaf].name or f"part-{leaf}") if len(leaves) > 1 else None
 
 
 def size_of(task: Task, num_rows: int, leaf: Mixture) -> Size:

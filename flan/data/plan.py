@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from flan.card import ModelCard
-from flan.data.mixture import leaf_tasks, size_of, usable_templates
+from flan.data.mixture import leaf_tasks, part_name, size_of, usable_templates
 from flan.data.rates import mixing_rates
 from flan.errors import FlanError
 from flan.spec import Document, EvaluateSpec, HoldOut, Mixture, ServeSpec, Spec, TuneSpec
@@ -131,7 +131,7 @@ def _trained(spec: TuneSpec, tasks: Mapping[str, Task]) -> tuple[PlannedTask, ..
         PlannedTask(
             name=name,
             cluster=task.cluster,
-            part=(leaf.name or f"part {i}") if len(leaves) > 1 else None,
+            part=part_name(spec.mixture, i),
             num_rows=num_rows[name],
             num_used=min(num_rows[name], leaf.examples_cap),
             num_templates=len(usable_templates(task, leaf)),

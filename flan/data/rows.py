@@ -11,7 +11,8 @@ stand in for them: good for a demonstration, never for a published figure.
 Whatever they come from, rows are JSON lines, parsed when asked for. Where there is a store the lines of files
 lie in its folder `rows`, uncompressed, by the digest of the file they are from: read from there, they take no
 memory of the process, however many there are. That folder is made anew where it is missing. Class labels come
-out as their names, never as numbers: mirrors of one dataset number them differently.
+out as their names, never as numbers: mirrors of one dataset number them differently. Templates of
+promptsource alone see the numbers: they are written for them.
 """
 
 import gzip
@@ -139,7 +140,7 @@ def open_rows(task: Task, split: str, places: Places) -> Rows:
             split=split,
         )
     if isinstance(source, HubSource):
-        return _hub_rows(task.name, source, split, places)
+        return _hub_rows(task, source, split, places)
     if isinstance(source, DatasetSource):
         return _stored_rows(task.name, source, split, places)
     if isinstance(source, CorpusSource):
@@ -155,18 +156,20 @@ def unreadable(origin: str, fault: Fault) -> UnreadableRow:
     )
 
 
-def _hub_rows(task: str, source: HubSource, split: str, places: Places) -> Rows:
+def _hub_rows(task: Task, source: HubSource, split: str, places: Places) -> Rows:
     part = source.part(split)
-    hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task} --to FOLDER"
+    hint = f"set FLAN_DATA to a folder that holds it, or run: flan data pull {task.name} --to FOLDER"
     if places.data is None:
-        raise MissingRows(f"no rows for {task}: no data folder is set", hint=hint, task=task)
-    folder = places.data / "hub" / (source.folder or task)
+        raise MissingRows(f"no rows for {task.name}: no data folder is set", hint=hint, task=task.name)
+    folder = places.data / "hub" / (source.folder or task.name)
     meta = json.loads((folder / "meta.json").read_text()) if (folder / "meta.json").is_file() else {}
     path = split_file(folder, part.split, meta)
     if path is None:
-        raise MissingRows(f"no rows for {task}: no {part.split}.jsonl.gz in {folder}", hint=hint, task=task)
-    columns = meta.get("columns", {})
-    lines, sha256 = _file_lines(path, meta.get("files", {}).get(path.name), task, places)
+        raise MissingRows(
+            f"no rows for {task.name}: no {part.split}.jsonl.gz in {folder}", hint=hint, task=task.name
+        )
+    columns = meta.get("columns", {}) if task.language == "slots" else {}
+    lines, sha256 = _file_lines(path, meta.get("files", {}).get(path.name), task.name, places)
     decides = [canonical_json(_with_labels(columns)), *([str(part.which)] if part.which else []), sha256]
     digest = hashlib.sha256("\n".join(decides).encode()).hexdigest()
     origin = f"{path} ({source.splits[split]})" if part.which else str(path)

@@ -15,7 +15,7 @@ from typing import Literal
 import psutil
 import torch
 
-from flan.data.batches import StepBatch, TaskCounts
+from flan.data.batches import StepBatch, TaskCounts, by_task
 from flan.data.packing import PackedDecoder
 from flan.data.stream import Stream
 from flan.rundir import EventWriter, Wish
@@ -91,7 +91,7 @@ class Report:
         if self._events is None:
             return
         speed = self._meter.read()
-        counts = self._stream.counts()
+        counts = by_task(self._stream.counts())
         totals = _totals(counts)
         values = {
             "train/loss": loss,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from flan.data.compared import record_of
+from flan.data.composition import Ruler, TuneResults, composition
 from flan.data.examples import Examples
 from flan.data.stream import Stream
 from flan.model.adapters import Adapter
@@ -19,6 +20,7 @@ from flan.model.load import Model, make_card
 from flan.rundir import EventWriter, read_settings
 from flan.spec import TuneSpec
 from flan.stopping import WishReader
+from flan.store import write_atomically
 from flan.train import checkpoint, resume
 from flan.train.base import tuned_lineage
 from flan.train.checkpoint import CheckpointState
@@ -38,6 +40,8 @@ from flan.train.zero import ACCUMULATION, make_engine, trained_weights
 
 TUNED, BASE = "model", "base"
 """Folders in the run directory."""
+RESULTS = "results.json"
+"""File in it."""
 
 
 def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
@@ -84,6 +88,7 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
         if ending == "done":
             run.say("stage.changed", stage="finalize")
             _warn_of_drops(run, stream)
+            _write_results(run, examples, model, stream)
             _write_tuned(run, trained_weights(engine), start, report.progress, stream.digest())
     return ending
 
@@ -159,6 +164,18 @@ def _warn_of_drops(run: Run, stream: Stream) -> None:
                 code="examples_dropped",
                 message=f"{task}: of {counts.drawn} draws, dropped: {told}",
             )
+
+
+def _write_results(run: Run, examples: Examples, model: Model, stream: Stream) -> None:
+    """What the mixture was to be, and what it was."""
+    if not run.ranks.is_first:
+        return
+    ruler = Ruler("tokens", model.tokenizer, model.card.contract)
+    found = composition(examples, run.pins.clusters, ruler, counts=stream.counts())
+    text = TuneResults(mixture=found).model_dump_json(indent=1) + "\n"
+    write_atomically(run.directory / RESULTS, text.encode())
+    summary = {name: each.realised_tokens for name, each in found.clusters.items()}
+    run.say("results.written", path=RESULTS, summary=summary)
 
 
 def _write_tuned(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flan.data.batches import StepBatch, Steps, StreamChanged, StreamState, share
+from flan.data.batches import StepBatch, Steps, StreamChanged, StreamState, by_task, share
 from flan.data.encoding import LocalEncoder
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong, make_contract
-from flan.spec import Mixture, TuneSpec, parse
+from flan.spec import Mixture, Pins, TuneSpec, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
@@ -122,6 +123,34 @@ def test_every_draw_is_trained_on_once_or_dropped_and_counted() -> None:
     assert len(set(trained + waiting)) == len(trained + waiting)
     assert len(trained + waiting) + num_dropped == state.next_draw
     assert sum(counts.drawn for counts in state.counts.values()) == state.next_draw
+
+
+def test_what_a_stream_used_is_counted_by_part_task_and_template() -> None:
+    """As often as its draws say; the shares of a run are made of these counts."""
+    pins = Pins(
+        tasks={},
+        train=("mood", "taste"),
+        leaves=(("mood",), ("mood", "taste")),
+    )
+    parts = Mixture(parts=(Mixture(name="a"), Mixture(name="b", weight=2.0, include_inverted=False)))
+    spec = SPEC.model_copy(update={"mixture": parts, "pins": pins})
+    stream = open_stream(spec=spec)
+    for _ in range(10):
+        stream.make()
+    state = stream.state()
+    mixer = mixer_of(spec, TASKS, {name: len(rows) for name, rows in ROWS.items()})
+    drawn = [mixer.draw(number) for number in range(state.next_draw)]
+    templates = Counter((f"{'ab'[draw.leaf]}/{draw.task}", str(draw.template)) for draw in drawn)
+    together = by_task(state.counts)
+
+    assert set(state.counts) == {"a/mood", "b/mood", "b/taste"}
+    for name, counts in state.counts.items():
+        assert counts.used == sum(counts.templates.values())
+        if counts.used == counts.drawn:
+            assert counts.templates == {place: n for (key, place), n in templates.items() if key == name}
+    assert together["taste"].input_tokens == state.counts["b/taste"].input_tokens
+    assert together["mood"].drawn == state.counts["a/mood"].drawn + state.counts["b/mood"].drawn
+    assert sum(counts.drawn for counts in together.values()) == state.next_draw
 
 
 def test_cuts_and_drops_are_counted_by_task() -> None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
+from flan.card import Contract
 from flan.data.batches import StreamState
 from flan.data.compared import read_report, without_leaks
 from flan.data.examples import Examples
@@ -18,7 +21,7 @@ from flan.data.packing import pack_lengths
 from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.data.stream import Stream
-from flan.data.tokens import Fitted
+from flan.data.tokens import Fitted, Tokens
 from flan.model.load import Model
 from flan.rundir import EventWriter, RunSettings
 from flan.spec import Document, Pins, Sha256, TuneSpec
@@ -199,12 +202,18 @@ def check(run: Run, model: Model, examples: Examples) -> None:
     preflight.check_memory(run.spec, sizes, run.ranks.world_size, run.ranks.device)
     preflight.check_disk(run.spec, sizes, run.checkpoints)
     model.network.to(run.ranks.device)
-    selftest.check_all(model, _first(model, examples), run.spec.precision, run.ranks.device)
+    first = _first(examples, model.tokenizer, model.card.contract)
+
+    def continued(tokenizer: PreTrainedTokenizerFast) -> list[Tokens]:
+        return [each.tokens for each in _first(examples, tokenizer, model.card.contract)]
+
+    reading = continued if run.spec.objective == "lm" else None
+    selftest.check_all(model, first, run.spec.precision, run.ranks.device, reading)
 
 
-def _first(model: Model, examples: Examples) -> list[Fitted]:
+def _first(examples: Examples, tokenizer: PreTrainedTokenizerFast, contract: Contract) -> list[Fitted]:
     """The first examples of the run that can be used."""
-    found = examples.fitted(range(MANY), model.tokenizer, model.card.contract)
+    found = examples.fitted(range(MANY), tokenizer, contract)
     return [each for each in found if isinstance(each, Fitted)][:TESTED]
 
 

@@ -14,12 +14,12 @@ nothing is read; a tokenizer may give other ids once it was saved. No loss curve
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from flan.card import Contract
 from flan.data.packing import Lengths, PackedBatch, PackedDecoder, pack_batch, size
@@ -45,17 +45,28 @@ class SelfTestFailed(FlanError):
     code, blame = "selftest_failed", "system"
 
 
-def check_all(model: Model, examples: Sequence[Fitted], precision: str, device: torch.device) -> None:
+Reading = Callable[[PreTrainedTokenizerFast], Sequence[Tokens]]
+"""A tokenizer → the ids of some examples, read with it."""
+
+
+def check_all(
+    model: Model,
+    examples: Sequence[Fitted],
+    precision: str,
+    device: torch.device,
+    reading: Reading | None = None,
+) -> None:
     """Raise SelfTestFailed unless `examples` can be packed and learnt from as if each were alone.
 
-    `examples` are some of the run, at its lengths; the network is on `device`.
+    `examples` are some of the run, at its lengths; the network is on `device`. `reading`: how their text becomes
+    ids where that is no instruction's way.
     """
-    check_ids(model, examples)
+    check_ids(model, examples, reading)
     check_isolation(model, precision, device)
     check_gradients(model, precision, device)
 
 
-def check_ids(model: Model, examples: Sequence[Fitted]) -> None:
+def check_ids(model: Model, examples: Sequence[Fitted], reading: Reading | None = None) -> None:
     """Raise SelfTestFailed unless a pack holds, of each example, the ids that its text has everywhere else."""
     contract = model.card.contract
     with tempfile.TemporaryDirectory(prefix="flan-selftest-") as folder:
@@ -63,8 +74,8 @@ def check_ids(model: Model, examples: Sequence[Fitted]) -> None:
         exported = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     tokens = [example.tokens for example in examples]
     packed = _unpacked(contract, pack_batch([tokens], _lengths(contract, tokens), contract), len(tokens))
-    for number, (example, found) in enumerate(zip(examples, packed, strict=True)):
-        expected = encode(exported, contract, example.rendered)
+    anew = reading(exported) if reading else [encode(exported, contract, each.rendered) for each in examples]
+    for number, (expected, found) in enumerate(zip(anew, packed, strict=True)):
         for what, ids, wanted in zip(("input", "target"), found, expected, strict=True):
             if not np.array_equal(ids, wanted):
                 raise SelfTestFailed(

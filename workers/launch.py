@@ -109,7 +109,9 @@ class Ranks:
             process.send_signal(signal.SIGUSR2)
             process.send_signal(signal.SIGCONT)  # a stopped process receives signals when it goes on
         deadline = time.monotonic() + _STACKS_S
-        while any(_size(path) == before for _, path, before in asked) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and any(
+            _size(path) == before and process.poll() is None for process, path, before in asked
+        ):
             time.sleep(0.02)
         return [
             Standing(rank, state, _lines(path, _STACK_LINES))

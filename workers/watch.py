@@ -101,7 +101,7 @@ class Watch:
                 time.sleep(POLL_S)
         exits = list(self._ranks.exits())  # how they ended by themselves, before we end the others
         is_lost = hung_s is not None or self._one_gave_up() or any(exit_.status < 0 for exit_ in exits)
-        standings = self._ranks.standings() if is_lost and not was_killed else []
+        standings = self._ranks.standings() if is_lost and self._asked_at is None else []
         self._ranks.kill()
         return Facts(
             exits,

@@ -100,6 +100,14 @@ def test_anything_that_is_no_spec_is_invalid(value: object) -> None:
         parse_spec(value)
 
 
+def test_layers_that_are_sharded_are_not_compiled() -> None:
+    """ZeRO-3's weights come and go inside a layer; the other stages' stay."""
+    parse_spec(TUNE | {"compile": True, "zero_stage": 2})
+
+    with pytest.raises(InvalidDocument, match="compile with zero_stage 3"):
+        parse_spec(TUNE | {"compile": True, "zero_stage": 3})
+
+
 def test_every_fault_is_listed_at_once() -> None:
     """Two faults give two problems: nobody fixes a file one error at a time."""
     with pytest.raises(InvalidDocument) as caught:

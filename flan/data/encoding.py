@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from flan.card import Contract
 from flan.data.examples import Examples
 from flan.data.rows import Rows
@@ -51,6 +53,7 @@ class LocalEncoder:
     ) -> None:
         self._examples = Examples(spec, tasks, rows)
         self._tokenizer, self._contract = tokenizer, contract
+        self._learns_inputs = spec.loss_on == "all"
 
     def encode(self, draws: Sequence[int]) -> list[Encoded]:
         """What becomes of some draws, in their order."""
@@ -59,9 +62,21 @@ class LocalEncoder:
         return [
             Encoded(self._examples.key((draw.leaf, draw.task)), draw.template, each, False)
             if isinstance(each, FlanError)
-            else Encoded(self._examples.key((draw.leaf, draw.task)), draw.template, each.tokens, each.was_cut)
+            else Encoded(
+                self._examples.key((draw.leaf, draw.task)),
+                draw.template,
+                self._learned(each.tokens),
+                each.was_cut,
+            )
             for (draw, _), each in zip(drawn, found, strict=True)
         ]
+
+    def _learned(self, tokens: Tokens) -> Tokens:
+        """With `loss_on: all`, whatever follows the first token is the target."""
+        if not self._learns_inputs:
+            return tokens
+        ids = np.concatenate(tokens)
+        return Tokens(ids[:1], ids[1:])
 
     def blocks(self, start: int) -> Iterator[list[Encoded]]:
         """What becomes of the draws from `start` on, in order, BLOCK at a time, without end."""

@@ -21,6 +21,12 @@ class InsufficientMemory(FlanError):
     code, blame = "insufficient_memory", "user"
 
 
+class InputsNotLearned(FlanError):
+    """An encoder-decoder cannot learn its inputs."""
+
+    code, blame = "inputs_not_learned", "user"
+
+
 def check_context(spec: TuneSpec, card: ModelCard) -> None:
     """Raise ContextTooShort unless the longest example of `spec` fits the model's context."""
     is_decoder = card.contract.architecture == "decoder"
@@ -34,6 +40,16 @@ def check_context(spec: TuneSpec, card: ModelCard) -> None:
             pointer="/input_length",
             needed=longest,
             context_length=card.context_length,
+        )
+
+
+def check_objective(spec: TuneSpec, card: ModelCard) -> None:
+    """Raise InputsNotLearned where `loss_on: all` is asked of a model whose inputs are only read."""
+    if spec.loss_on == "all" and card.contract.architecture == "encoder_decoder":
+        raise InputsNotLearned(
+            f"loss_on all: {spec.base} is an encoder-decoder, which predicts no token of its input",
+            hint="leave loss_on out, or take a decoder-only base",
+            pointer="/loss_on",
         )
 
 

@@ -198,6 +198,7 @@ def _differences(state: CheckpointState, now: Mapping[str, str]) -> str:
 def check(run: Run, model: Model, examples: Examples) -> None:
     """All that can be known before step 1; puts the network on its device. Raises what is wrong."""
     preflight.check_context(run.spec, model.card)
+    preflight.check_objective(run.spec, model.card)
     sizes = sizes_of(model.network, run.spec.optimizer)
     preflight.check_memory(run.spec, sizes, run.ranks.world_size, run.ranks.device)
     preflight.check_disk(run.spec, sizes, run.checkpoints)

@@ -24,6 +24,7 @@ from flan.store import write_atomically
 from flan.train import checkpoint, resume
 from flan.train.base import tuned_lineage
 from flan.train.checkpoint import CheckpointState
+from flan.train.compiled import compile_layers, lacks_compiler
 from flan.train.flops import training_costs
 from flan.train.loop import Ending, train
 from flan.train.memory import out_of_memory_is_told
@@ -99,11 +100,21 @@ def _make_engine(run: Run, model: Model, settled: TuneSpec, start: Start) -> Any
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    engine = make_engine(Objective(model.network, run.spec.precision), settled, run.ranks.world_size)
+    if run.spec.compile:
+        _compile(run, model)
+    objective = Objective(model.network, run.spec.precision, run.spec.z_loss)
+    engine = make_engine(objective, settled, run.ranks.world_size)
     engine.train()
     if start.checkpoint is not None:
         checkpoint.load(engine, run.ranks, Path(start.checkpoint))
     return engine
+
+
+def _compile(run: Run, model: Model) -> None:
+    if reason := lacks_compiler(run.ranks.device):
+        run.say("warning", code="not_compiled", message=f"{reason}; the run goes on without")
+    else:
+        compile_layers(model.network)
 
 
 def _train(

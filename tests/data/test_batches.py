@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flan.data.batches import StepBatch, Steps, StreamChanged, StreamState, by_task, share
 from flan.data.encoding import LocalEncoder
 from flan.data.mixture import mixer_of, usable_templates
+from flan.data.packing import PackedDecoder
 from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong, make_contract
 from flan.spec import Mixture, Pins, TuneSpec, parse
@@ -90,6 +91,20 @@ def test_digest_is_of_task_row_and_template_of_each_draw() -> None:
 
     assert len({digest(), *other}) == 4
     assert digest() == digest(same_draws)
+
+
+def test_with_loss_on_all_every_token_but_the_first_is_learned() -> None:
+    """The same tokens in the same packs; what is supervised, and what is counted of it, is more."""
+    targets = open_stream().make()
+    everything = open_stream(spec=SPEC.model_copy(update={"loss_on": "all"})).make()
+
+    assert isinstance(targets.packs, PackedDecoder)
+    assert isinstance(everything.packs, PackedDecoder)
+    assert np.array_equal(targets.packs.token_ids, everything.packs.token_ids)
+    num_examples = sum(map(len, everything.draws))
+    assert everything.target_tokens == everything.packs.loss_weights.sum()
+    assert everything.target_tokens == everything.num_tokens - num_examples
+    assert everything.target_tokens > targets.target_tokens == targets.packs.loss_weights.sum()
 
 
 @pytest.mark.parametrize("architecture", [*CONTRACTS])

@@ -10,10 +10,12 @@ from flan.data.plan import ContextTooShort
 from flan.errors import DiskFull
 from flan.spec import TuneSpec, parse
 from flan.train.preflight import (
+    InputsNotLearned,
     InsufficientMemory,
     check_context,
     check_disk,
     check_memory,
+    check_objective,
 )
 from flan.train.states import Sizes
 
@@ -49,6 +51,15 @@ def test_input_and_target_must_fit_a_decoder_together() -> None:
     with pytest.raises(ContextTooShort) as refused:
         check_context(spec, _card("decoder", 1279))
     assert refused.value.values == {"needed": 1280, "context_length": 1279}
+
+
+def test_an_encoder_decoder_cannot_learn_its_inputs() -> None:
+    """Asked to, it is refused with the way out; a decoder is not."""
+    check_objective(_spec(loss_on="all"), _card("decoder", 1280))
+    check_objective(_spec(), _card("encoder_decoder", 1280))
+
+    with pytest.raises(InputsNotLearned, match="predicts no token of its input"):
+        check_objective(_spec(loss_on="all"), _card("encoder_decoder", 1280))
 
 
 def test_a_model_too_large_for_the_machine_is_refused() -> None:

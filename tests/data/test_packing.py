@@ -234,3 +234,15 @@ def test_any_example_within_its_lengths_fits_into_a_pack(num_input: int, num_tar
 
     assert lengths.input >= num_input
     assert lengths.target >= num_target
+
+
+def test_padding_that_is_the_end_token_is_told_from_it_by_place() -> None:
+    """pad = eos: every target still ends in a learnt end token, and no padding carries loss."""
+    contract = CONTRACTS["decoder"]
+    examples = [Tokens(np.array([7, 8, END], np.int32), np.array([9, END], np.int32))]
+    batch = pack_batch([examples], Lengths(9, 0), contract)
+    assert isinstance(batch, PackedDecoder)
+    padded = batch._replace(token_ids=np.where(batch.segment_ids == 0, END, batch.token_ids))
+
+    assert padded.target_ids[0][padded.loss_weights[0] == 1].tolist() == [9, END]
+    assert not padded.loss_weights[padded.segment_ids == 0].any()

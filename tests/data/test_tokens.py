@@ -158,3 +158,15 @@ def test_target_beyond_its_limit_is_refused_with_both_numbers() -> None:
         fit(TASK, row, TASK.templates[2], TOKENIZER, DECODER, 1_000, target_length=length - 1)
 
     assert (caught.value.values["length"], caught.value.values["limit"]) == (length, length - 1)
+
+
+def test_padding_that_is_the_end_token_is_no_fault() -> None:
+    """What is padding is known by place, so a tokenizer may use one token for both."""
+    core = type(TOKENIZER.backend_tokenizer).from_str(TOKENIZER.backend_tokenizer.to_str())
+    end = TOKENIZER.eos_token
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=end, pad_token=end)
+    contract = make_contract(tokenizer, "decoder")
+
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    assert (contract.prefix_ids, contract.separator_ids, contract.end_ids) == ((), (END,), (END,))
+    assert encode_target(tokenizer, contract, "a</s>").tolist().count(END) == 1

@@ -150,6 +150,29 @@ def test_forty_steps_are_seventeen_a_kill_and_twenty_three(tmp_path: Path, metho
 
 
 @pytest.mark.slow
+def test_a_kill_while_a_checkpoint_is_written_costs_only_that_one(tmp_path: Path) -> None:
+    """Half of it has no name to be found by: the run goes on from the one before, to the same end."""
+    job = Job(tmp_path, ALONE)
+    undisturbed, first, second = job.attempt(1, "undisturbed"), job.attempt(1), job.attempt(2)
+    job.carry_out(undisturbed)
+    folder = first.parent / "checkpoints"
+    with job.started(first) as processes:
+        wait_until(lambda: bool(names(folder)), "a checkpoint", processes)
+        wait_until(lambda: _stopped_while_writing(processes, folder), "a checkpoint half-written", processes)
+        for process in processes:
+            process.kill()
+    (torn,) = folder.glob("*.tmp")
+    last = names(folder)[0]
+
+    job.carry_out(second)
+
+    assert data_of(second, "run.started")[0]["resumed_from"] == int(last.split("-")[1])
+    assert not torn.exists()
+    assert metrics(first) | metrics(second) == metrics(undisturbed)
+    _assert_equal_weights(second / "model", undisturbed / "model")
+
+
+@pytest.mark.slow
 def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
     """Resuming from the latest falls back to the one before when bytes have changed, says so, and ends well."""
     job = Job(tmp_path, ALONE)
@@ -178,6 +201,19 @@ def test_what_rank_0_refuses_ends_every_rank(tmp_path: Path) -> None:
         assert [process.wait(PATIENCE_S) for process in processes] == [1, 1]
 
     assert outcome(directory)["code"] == "checkpoint_corrupt"
+
+
+def _stopped_while_writing(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> bool:
+    """Stops the ranks when a checkpoint is being written; whether it still is when they have stopped."""
+    if not any(folder.glob("*.tmp")):
+        return False
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    if any(folder.glob("*.tmp")):
+        return True
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
+    return False
 
 
 def _assert_equal_weights(ours: Path, theirs: Path) -> None:

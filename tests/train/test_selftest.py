@@ -14,7 +14,7 @@ from flan.model.load import Architecture, Model
 from flan.model.presets import train_tokenizer
 from flan.tasks.render import Rendered
 from flan.train import selftest
-from flan.train.selftest import SelfTestFailed, check_all, check_gradients, check_ids, check_isolation
+from flan.train.selftest import SelfTestFailed, check_all, check_ids, check_isolation
 from tests.kit.models import SENTENCES, TINY_VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def test_a_network_that_ignores_its_mask_is_refused(precision: str) -> None:
     _without(model.network, "attention_mask")
 
     with pytest.raises(SelfTestFailed, match="does not keep to its attention mask"):
-        check_isolation(model, precision, CPU)
+        check_all(model, _fitted(model), precision, CPU)
 
 
 def test_a_network_that_counts_positions_through_the_pack_is_refused() -> None:
@@ -62,7 +62,7 @@ def test_a_network_whose_gradients_pass_between_examples_is_refused(precision: s
     check_isolation(model, precision, CPU)
 
     with pytest.raises(SelfTestFailed, match="lets gradients pass"):
-        check_gradients(model, precision, CPU)
+        check_all(model, _fitted(model), precision, CPU)
 
 
 def test_a_tokenizer_that_is_another_once_saved_is_refused() -> None:
@@ -74,7 +74,7 @@ def test_a_tokenizer_that_is_another_once_saved_is_refused() -> None:
     tokenizer.add_tokens(["review"])
 
     with pytest.raises(SelfTestFailed, match="the input of example 0"):
-        check_ids(model, fitted)
+        check_all(model, fitted, "fp32", CPU)
 
 
 @pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])

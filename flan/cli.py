@@ -101,8 +101,8 @@ def tune(
 ) -> None:
     """Tune a model. Called again with the same folder, it goes on from the last checkpoint."""
     _run_here("tune", file, out, data, override, tasks)
-    typer.echo(f"model: {out / 'run' / 'model'}")
     typer.echo(f"mixture, as it was: {out / 'run' / 'results.json'}")
+    typer.echo(f"model: {out / 'run' / 'model'}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flan.data.formats import encode_row
 from flan.data.rows import Places, Rows, open_rows
 from flan.data.shots import Shots
 from flan.data.tokens import encode_prompt
@@ -81,7 +82,7 @@ def test_what_does_not_fit_is_left_out_and_counted() -> None:
 def test_a_row_is_never_its_own_exemplar() -> None:
     """Where question and solved rows come from one split."""
     wanted = spec(shots=16, split="validation", max_tokens=10_000)
-    few = Rows(b"\n".join(VALIDATION._lines.split(b"\n")[:4]), "four rows", "")
+    few = Rows(b"\n".join(encode_row(VALIDATION[i]) for i in range(4)), "four rows", "")
     assert wanted.few_shot is not None
     shots = Shots(wanted, wanted.few_shot, TASK, few)
     questions = [q for one in ask(wanted, TASK, few, MODEL, shots) for q in one.questions]
@@ -95,7 +96,7 @@ def test_a_row_is_never_its_own_exemplar() -> None:
 
 def test_broken_rows_solve_nothing() -> None:
     """They are passed over, and the next ones stand in for them."""
-    lines = [b'{"review": "x", "label": "strange"}'] * 30 + TRAIN._lines.split(b"\n")[:3]
+    lines = [b'{"review": "x", "label": "strange"}'] * 30 + [encode_row(TRAIN[i]) for i in range(3)]
     questions = asked(spec(shots=2), train=Rows(b"\n".join(lines), "mixed", ""))
 
     assert all(question.num_exemplars == 2 for question in questions)

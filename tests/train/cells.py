@@ -46,6 +46,7 @@ from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 class Fault(Document):
     """What goes wrong at the last rank, when it has passed `calls` micro-batches through the network.
 
+    disk_full: while its second checkpoint is written, however many steps that takes.
     slow_disk: at every rank, what is saved between `calls` and `until` micro-batches is written after them.
     """
 
@@ -149,10 +150,11 @@ class Breakage:
         self._counted: nn.Module | None = None
         self._module: nn.Module | None = None
         self._before: dict[str, Tensor] = {}
+        self._checkpoints: set[Path] = set()
         self._disk_is_free = threading.Event()
         self._disk_is_free.set()
         self._save = torch.save
-        torch.save = self._save_slowly
+        torch.save = self._save_badly
         self._handle = register_module_forward_hook(self._strike)
 
     def mend(self) -> None:
@@ -180,11 +182,9 @@ class Breakage:
         if self._module is None:
             self._module = module
             self._before = {name: weight.clone() for name, weight in module.state_dict().items()}
-        if self._fault.kind == "disk_full":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))
-        elif self._fault.kind == "loss_nan":
+        if self._fault.kind == "loss_nan":
             return loss * math.nan
-        elif self._fault.kind == "gradient_inf":
+        if self._fault.kind == "gradient_inf":
             loss.register_hook(lambda gradient: gradient * math.inf)
         return None
 
@@ -194,9 +194,12 @@ class Breakage:
         else:
             self._disk_is_free.set()
 
-    def _save_slowly(self, *args: Any, **kwargs: Any) -> None:
+    def _save_badly(self, part: Any, path: Path) -> None:
         self._disk_is_free.wait()
-        self._save(*args, **kwargs)
+        self._checkpoints.update(parent for parent in path.parents if parent.suffix == ".tmp")
+        if self._fault.kind == "disk_full" and len(self._checkpoints) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, resource.RLIM_INFINITY))
+        self._save(part, path)
 
 
 if __name__ == "__main__":

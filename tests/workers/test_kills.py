@@ -98,6 +98,18 @@ def test_events_that_nobody_lived_to_read_are_not_lost(
     assert not rank.is_running() or rank.status() == "zombie"
 
 
+def suspended_outside_a_transaction(machine: Machine, supervisor: psutil.Process, job_id: str) -> None:
+    """Stop a supervisor while it holds no lock: with its job locked, nobody could take it over."""
+    for _ in range(1_000):
+        supervisor.suspend()
+        with machine.sessions.begin() as session:
+            query = "SELECT id FROM jobs WHERE id = :id FOR UPDATE SKIP LOCKED"
+            if session.execute(text(query), {"id": job_id}).first():
+                return
+        supervisor.resume()
+    raise AssertionError(f"the supervisor of {job_id} never lets go of it")
+
+
 def test_zombie_supervisor_writes_nothing(
     machine: Machine, trainer: Trainer, undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -105,7 +117,7 @@ def test_zombie_supervisor_writes_nothing(
     job_id = machine.submit(held_at(16, tmp_path, trainer))
     machine.until_event(job_id, "progress", step=15)
     zombie, its_rank = machine.supervisor(job_id), machine.rank(job_id, 0)
-    zombie.suspend()
+    suspended_outside_a_transaction(machine, zombie, job_id)
     with machine.sessions.begin() as session:
         session.execute(
             text("UPDATE jobs SET lease_ends = now() - interval '1 s' WHERE id = :id"), {"id": job_id}

@@ -3,8 +3,9 @@
     python benchmarks/train.py [--trl PYTHON] [--models 25m 135m] [--precisions bf16 fp32] [--ranks 1 2] [--rounds 3]
 
 Rows are random token ids of FLAN's lengths: inputs lognormal, about 190 tokens long, targets a tenth of that.
-All sides train the same Llama from the same weights with AdamW (1e-4, no decay, clipped at 1) on the same rows
-in the same order; one thread a rank; loss on targets.
+All sides train the same Llama from the same weights with AdamW (1e-4, no decay, clipped at 1) on the same rows;
+one thread a rank; loss on targets. FLAN and the padded batches take them in one order, TRL's best fit in its own:
+over few steps the sides see rows of different lengths, so let a figure that counts take many.
 
     flan         packs of 1,280; DeepSpeed's engine and the steps that a run takes, finite checks included
     trl_packed   SFTTrainer with packing (best fit), packs of 1,280; gradient checkpointing off

@@ -1,11 +1,10 @@
 """Keeping a lease alive and hearing what is wished, also beside work that takes long."""
 
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TypeVar
 
+from flan.background import in_background
 from flan.rundir import Wish
 from workers.ledger import leases
 from workers.ledger.leases import Lease
@@ -47,27 +46,12 @@ class Heart:
         self._next_look = now + WISH_POLL_S
 
     def beat_beside(self, work: Callable[[], T]) -> T:
-        """The result of `work`, done in a thread while the lease is kept. Raises LeaseLost."""
+        """The result of `work`, done in a thread while the lease is kept. Raises LeaseLost.
+
+        Reading gigabytes takes longer than a lease, and only the supervisor's own thread speaks to the database.
+        """
         future = in_background(work)
         while not future.done():
             self.beat()
             time.sleep(0.02)
         return future.result()
-
-
-def in_background(work: Callable[[], T]) -> Future[T]:
-    """Begin `work` in a thread; ask the future whether it is done.
-
-    Reading gigabytes takes longer than a lease. Only the supervisor's own thread speaks to the database. The
-    thread is a daemon: a supervisor that must end does not wait for it.
-    """
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="background", daemon=True).start()
-    return future

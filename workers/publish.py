@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from flan.background import in_background
 from flan.rundir import Event
 from workers import outputs
-from workers.heart import Heart, in_background
+from workers.heart import Heart
 from workers.ledger import checkpoints
 from workers.ledger.leases import Lease
 from workers.ledger.tables import Checkpoint

@@ -11,7 +11,6 @@ import copy
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from flan.background import in_background
 from flan.errors import DiskFull
 from flan.spec import canonical_json
 from flan.store import MANIFEST, sync_directory, sync_tree, tree_manifest, write_atomically
@@ -95,7 +95,8 @@ class Saver:
         parts = _snapshot(engine, self._temporary)
         parts[self._temporary / rank_file(self._ranks)] = random_states(self._ranks)
         is_first = self._ranks.is_first
-        self._work = _in_background(lambda: self._write(parts, state if is_first else None))
+        # The thread ends with the process: what it leaves half-written is no checkpoint.
+        self._work = in_background(lambda: self._write(parts, state if is_first else None))
         self._stage = "writing"
 
     def writing(self) -> Writing:
@@ -121,7 +122,7 @@ class Saver:
             return
         if self._stage == "writing":
             self._stage = "publishing"
-            self._work = _in_background(self._publish) if self._ranks.is_first else None
+            self._work = in_background(self._publish) if self._ranks.is_first else None
             return
         self._stage = None
         if self._work is not None:
@@ -227,20 +228,6 @@ def _taking(engine: Any, take: Callable[[Any, str], None]) -> Iterator[None]:
         yield
     finally:
         del writer.save, writer.makedirs
-
-
-def _in_background(work: Callable[[], Written | None]) -> "Future[Written | None]":
-    """Begin `work` in a thread that ends with the process: what it leaves half-written is no checkpoint."""
-    future: Future[Written | None] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where the ranks agree on it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="saver", daemon=True).start()
-    return future
 
 
 def _is_full(error: BaseException) -> bool:

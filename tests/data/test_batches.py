@@ -15,24 +15,13 @@ from flan.data.encoding import LocalEncoder
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.packing import PackedDecoder
 from flan.data.rows import Rows
-from flan.data.tokens import TargetTooLong, make_contract
+from flan.data.tokens import TargetTooLong
 from flan.spec import Mixture, Pins, TuneSpec, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
-from tests.kit.models import tiny_tokenizer
+from tests.kit.streams import CONTRACTS, ROWS, SPEC, TASKS, TOKENIZER
 from tests.kit.tasks import make_rows, make_task, rows_in_memory
-
-TOKENIZER = tiny_tokenizer()
-CONTRACTS = {name: make_contract(TOKENIZER, name) for name in ("decoder", "encoder_decoder")}
-TASKS = {name: make_task(name) for name in ("mood", "taste")}
-ROWS = {
-    "mood": rows_in_memory(make_rows(40, words=6)),
-    "taste": rows_in_memory(make_rows(25, words=60)),
-}
-SPEC = TuneSpec(
-    name="kit", base="preset:nano", tokens_per_step=600, input_length=80, target_length=20, seed=5
-)
 
 
 def open_stream(

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,23 +20,12 @@ from flan.data.encoding import LocalEncoder
 from flan.data.loaders import Loaders, Material, Order
 from flan.data.rows import Rows
 from flan.data.stream import Stream
-from flan.data.tokens import make_contract, serialised
+from flan.data.tokens import serialised
 from flan.errors import FlanError
-from flan.spec import TuneSpec
 from flan.tasks.template import RowError
-from tests.kit.models import tiny_tokenizer
-from tests.kit.tasks import make_rows, make_task, rows_in_memory
+from tests.kit.streams import CONTRACTS, ROWS, SPEC, TASKS, TOKENIZER
+from tests.kit.tasks import rows_in_memory
 
-TOKENIZER = tiny_tokenizer()
-CONTRACTS = {name: make_contract(TOKENIZER, name) for name in ("decoder", "encoder_decoder")}
-TASKS = {name: make_task(name) for name in ("mood", "taste")}
-ROWS = {
-    "mood": rows_in_memory(make_rows(40, words=6)),
-    "taste": rows_in_memory(make_rows(25, words=60)),
-}
-SPEC = TuneSpec(
-    name="kit", base="preset:nano", tokens_per_step=600, input_length=80, target_length=20, seed=5
-)
 ENDS_S = 20
 
 
@@ -68,8 +57,9 @@ def same(a: StepBatch, b: StepBatch) -> bool:
     )
 
 
-def processes_of(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
+def processes_of(pid: int, others: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
+    """Those below `pid`, but for `others`: the servers of the tests may be below it, too."""
+    return [child for child in psutil.Process(pid).children(recursive=True) if child not in others]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +151,7 @@ def test_a_killed_process_fails_the_rank(loaders: int, victim: int) -> None:
     others = processes_of(os.getpid())
     with open_stream(loaders=loaders) as stream:
         stream.next_step()
-        children = [child for child in processes_of(os.getpid()) if child not in others]
+        children = processes_of(os.getpid(), others)
         children[victim].send_signal(signal.SIGKILL)
         with pytest.raises(LoaderDied, match="SIGKILL"):
             for _ in range(200):
@@ -218,7 +208,7 @@ def test_a_closed_stream_leaves_nothing_behind() -> None:
     others = processes_of(os.getpid())
     with open_stream(ranks=2) as stream:
         address = Path(stream.address)
-        children = [child for child in processes_of(os.getpid()) if child not in others]
+        children = processes_of(os.getpid(), others)
         assert children
         assert address.is_socket()
     _, alive = psutil.wait_procs(children, ENDS_S)
@@ -232,7 +222,7 @@ def test_a_signal_to_the_group_leaves_the_end_to_the_rank() -> None:
     others = processes_of(os.getpid())
     with open_stream(loaders=2) as stream:
         stream.next_step()
-        for child in [child for child in processes_of(os.getpid()) if child not in others]:
+        for child in processes_of(os.getpid(), others):
             child.send_signal(signal.SIGTERM)
         for _ in range(10):
             stream.next_step()

@@ -27,7 +27,6 @@ STORIES = [f"once there was a dog called number {i}. it ran to the river and bac
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.skipif(DATA is None, reason="FLAN_DATA is not set")
 @pytest.mark.parametrize("base", ["preset:nano", "preset:nano-t5"])
 def test_a_corpus_and_then_instructions_by_the_command_line(tmp_path: Path, base: str) -> None:
     """Real texts and real rows: the loss falls, and the last card knows both."""

@@ -9,7 +9,7 @@
       outcome.json   how it ended: Outcome, written by rank 0 last, or by the first rank that failed
       logs/rank-0.log …   stdout and stderr of each rank
       logs/rank-0.stacks  where each thread of a rank stood when it hung, or was asked with SIGUSR2
-      model/ base/   exported models (tune); results.json; samples.jsonl.gz (evaluate)
+      model/ base/   exported models (tune); results.json; samples/ (evaluate)
     checkpoints/     beside the attempts of a job, shared by them: run.json names the folder
 
 A rank needs nothing else: no database, no queue. Started by hand or by torchrun it does the same.

@@ -85,6 +85,15 @@ class FewShot(Document):
     """Text after a solved row's answer."""
 
 
+class DevRows(Document):
+    """Rows on which the best template of each task is chosen (Wei et al. 2022, 2.3); its figure is of other rows."""
+
+    split: Name = "validation"
+    """Which rows."""
+    limit: int | None = Field(default=200, ge=1)
+    """At most this many of them: a seeded sample."""
+
+
 class HoldOut(Document):
     """What training must not see, and why not. Each rule leaves tasks out; the first that applies is the reason."""
 
@@ -602,6 +611,11 @@ class EvaluateSpec(JobSpec):
     """What a row is asked with; dataset_name and no_template are the paper's ablations."""
     few_shot: FewShot | None = None
     """None: zero-shot."""
+    dev: DevRows | None = None
+    """Rows on which each task's best template is chosen, beside those of `split`; None: none is chosen. A task
+    without such rows has no best template."""
+    require: Literal["anything", "proven"] = "anything"
+    """proven: refuse where the model may have seen anything akin to one of the tasks."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     """Longest answer that is generated."""
     batch_tokens: int = Field(default=4_096, ge=8)
@@ -612,6 +626,20 @@ class EvaluateSpec(JobSpec):
     """What to do about a task whose rows are not on this machine."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides which rows and solved rows are drawn."""
+
+    @model_validator(mode="after")
+    def _dev_is_apart(self) -> Self:
+        if self.dev is not None and self.dev.split == self.split:
+            raise ValueError(
+                f"dev.split is {self.split!r} as split is: a template that is chosen on the rows it is reported on "
+                "is flattered; name two splits, as in split: test, dev: {split: validation}"
+            )
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split that a task must have."""
+        return tuple(dict.fromkeys((self.split, *((self.few_shot.split,) if self.few_shot else ()))))
 
 
 class Sampling(Document):

@@ -173,6 +173,11 @@ def tree_manifest(
     return manifest
 
 
+def tree_digest(directory: Path) -> str:
+    """The digest `directory` would have in a store."""
+    return hashlib.sha256(canonical_json(tree_manifest(directory)).encode()).hexdigest()
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `path` so that a reader sees the old bytes or the new ones, even after power loss."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

@@ -45,13 +45,16 @@ def pin_evaluation(spec: EvaluateSpec, library: Library, places: Places, store: 
     """Tasks and rows that an evaluation reads. Raises what selecting and opening raise; NothingToEvaluate."""
     taxonomy, collection = load_taxonomy(spec.collection), library.tasks(spec.collection)
     selection = select_tasks(spec.tasks, "/tasks", collection, library, taxonomy)
-    splits = (spec.split, spec.few_shot.split) if spec.few_shot else (spec.split,)
-    rows, lacking = _open_all(selection.tasks, tuple(dict.fromkeys(splits)), places)
+    rows, lacking = _open_all(selection.tasks, spec.splits, places)
     if lacking and spec.missing == "fail":
         _refuse(lacking, selection.pointers, {})
     reasons = {name: error.message for name, error in lacking.items()}
     if not rows:
         raise NothingToEvaluate(f"no task has rows to evaluate on: {_shown(reasons)}", pointer="/tasks")
+    if spec.dev:
+        # A task that is only evaluated, such as WSC273, has none: then no template is its best one.
+        chosen_on, _ = _open_all({name: selection.tasks[name] for name in rows}, (spec.dev.split,), places)
+        rows = {name: each | chosen_on.get(name, {}) for name, each in rows.items()}
     return _pinned(selection.tasks, rows, store, reasons, Pins(tasks={}, adjacency=taxonomy.neighbours))
 
 

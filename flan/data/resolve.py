@@ -23,7 +23,7 @@ from flan.store import Store
 from flan.tasks.formats import formatted
 from flan.tasks.holdouts import excluded
 from flan.tasks.task import Task
-from flan.tasks.taxonomy import load_taxonomy
+from flan.tasks.taxonomy import load_taxonomy, verdict
 
 
 class Resolved(NamedTuple):
@@ -46,6 +46,12 @@ class HeldOutTask(FlanError):
     code, blame = "holdout_violation", "user"
 
 
+class NotProven(FlanError):
+    """An evaluation is to be zero-shot, and the model may have seen what it asks."""
+
+    code, blame = "not_proven", "user"
+
+
 class DatasetChanged(FlanError):
     """Rows are no longer those that the job was accepted with."""
 
@@ -57,7 +63,7 @@ def resolve(spec: Spec, library: Library, places: Places) -> Resolved:
 
     Raises, with a JSON pointer where one place of the spec is at fault: UnknownTask, UnknownCluster,
     UnknownMixture, CircularMixture, InvalidDocument (hold_out), MissingSplit, MissingRows, EmptyMixture, Overlap,
-    NothingToEvaluate, RowError, ContextTooShort, NotFound (a model); for a resolved spec DatasetChanged,
+    NothingToEvaluate, NotProven, RowError, ContextTooShort, NotFound (a model); for a resolved spec DatasetChanged,
     HeldOutTask, Overlap, StoreCorrupt.
     """
     assert places.store is not None, "resolving puts task documents into a store"
@@ -138,7 +144,10 @@ def _pin(spec: Spec, library: Library, places: Places, store: Store) -> tuple[Sp
     else:
         pinned, compared = pin_evaluation(spec, library, places, store), {}
     found["pins"] = pinned.pins.model_copy(update={"model": model, **compared})
-    return spec.model_copy(update=found), _Known(card, pinned.warnings)
+    resolved = spec.model_copy(update=found)
+    if isinstance(resolved, EvaluateSpec):
+        _check_verdicts(resolved, pinned_tasks(resolved, store), card, library)
+    return resolved, _Known(card, pinned.warnings)
 
 
 def _model(spec: Spec, library: Library) -> tuple[str | None, ModelCard | None]:
@@ -167,7 +176,37 @@ def _verify(spec: Spec, pins: Pins, library: Library, places: Places, store: Sto
     ]
     directory = None if pins.model is None else store.path(pins.model)
     card = read_card(directory) if directory is not None and (directory / CARD_FILE).is_file() else None
+    if isinstance(spec, EvaluateSpec):
+        _check_verdicts(spec, tasks, card, library)
     return _Known(card, (*sorted(filter(None, warnings)), *said))
+
+
+def _check_verdicts(
+    spec: EvaluateSpec, tasks: Mapping[str, Task], card: ModelCard | None, library: Library
+) -> None:
+    """Raise NotProven where the spec wants tasks that the model meets for the first time, and one is not."""
+    if spec.require == "anything":
+        return
+    assert card is not None, "a model that can be evaluated has a card"
+    taxonomy, known = load_taxonomy(spec.collection), {**library.tasks(spec.collection), **tasks}
+    found = {
+        name: verdict(card.lineage, task, taxonomy, list(known.values())) for name, task in tasks.items()
+    }
+    others = {name: each for name, each in found.items() if each != "proven"}
+    if others:
+        first, said = next(iter(others.items()))
+        more = f" (and {len(others) - 1} more tasks)" if len(others) > 1 else ""
+        why = (
+            "was trained on it, or on what is akin to it"
+            if said == "violated"
+            else "has read what is not on record"
+        )
+        raise NotProven(
+            f"{first} is not proven zero-shot: {card.name} {why}{more}",
+            hint="leave these tasks out, take a model that held them out, or set require: anything",
+            pointer="/require",
+            verdicts=others,
+        )
 
 
 def _check_hold_out(spec: TuneSpec, pins: Pins, tasks: Mapping[str, Task], library: Library) -> list[str]:

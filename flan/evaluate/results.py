@@ -46,6 +46,29 @@ class CleanResult(Document):
     """Mean over templates, in the headline metric."""
 
 
+class BestTemplate(Document):
+    """The template that did best on other rows, and what it gets on these (Wei et al. 2022: best dev template)."""
+
+    split: str
+    """Whose rows it was chosen on."""
+    on_dev: tuple[TemplateResult, ...] = Field(min_length=1)
+    """Every template on those rows."""
+    index: int
+    """Which one is the best of them; the first of equals."""
+    metric_value: float = Field(ge=-1, le=1)
+    """Its figure on the rows that are reported: they had no part in the choice."""
+    interval: tuple[float, float]
+    """Of that figure, over rows."""
+
+
+class TaskFailure(Document):
+    """Why a task has no figures, while others have."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
 class TaskResult(Document):
     """One task over its templates."""
 
@@ -74,6 +97,8 @@ class TaskResult(Document):
     """Standard deviation over templates (n - 1); None for a single one."""
     interval: tuple[float, float]
     interval_method: str = INTERVAL
+    best: BestTemplate | None = None
+    """None where no template was to be chosen, or there are no rows to choose it on."""
     clean: CleanResult | None = None
     """The same without unclean rows; None where there are none, or it is not known which they are."""
     signatures: dict[str, str] = {}
@@ -94,6 +119,10 @@ class Results(Document):
     """Task → how many rows of the split share a passage with a row that the model was tuned on; None = some of
     those rows were never compared with them."""
     tasks: tuple[TaskResult, ...]
+    failed: dict[str, TaskFailure] = {}
+    """Task → why it could not be measured."""
+    samples: Sha256 | None = None
+    """Digest of the folder with every question and answer; None in results of before there was one."""
     spec_digest: Sha256
     contract_digest: Sha256
     scoring_version: int = SCORING_VERSION

@@ -14,7 +14,7 @@ from flan.evaluate.answering import Answered
 from flan.evaluate.metrics import METRICS, signature
 from flan.evaluate.metrics.reply import Figure, Reply, RowMetric, mean
 from flan.evaluate.questions import Question, Scoring
-from flan.evaluate.results import INTERVAL, INTERVAL_OF_GROUPS, TaskResult, TemplateResult
+from flan.evaluate.results import INTERVAL, INTERVAL_OF_GROUPS, BestTemplate, TaskResult, TemplateResult
 from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Task
 
@@ -51,19 +51,10 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
             task=task.name,
         )
     headline = task.metrics[0]
-    by_template: dict[int, list[Answered]] = defaultdict(list)
-    questions: dict[int, Question] = {}
-    for one in sorted(answered, key=lambda one: (one.question.template, one.question.row)):
-        by_template[one.question.template].append(one)
-        questions[one.question.row] = one.question
-    found = [_of_template(task, index, by_template[index], measured) for index in sorted(by_template)]
-    templates = [template for template, _ in found]
-    figures = [template.metric_value for template in templates]
+    questions = {one.question.row: one.question for one in answered}
     units = _units(questions)
-    samples = [
-        Sample(figure, np.array([units[one.question.row] for one in by_template[template.index]]))
-        for template, figure in found
-    ]
+    templates, samples = over_templates(task, measured, answered)
+    figures = [template.metric_value for template in templates]
     chance, majority = blind_guesses(questions.values()) if headline == "accuracy" else (None, None)
     return TaskResult(
         task=task.name,
@@ -77,12 +68,59 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         chance=chance,
         majority=majority,
         templates=tuple(templates),
-        unmeasured_templates=tuple(sorted(set(num_skipped) - set(by_template))),
+        unmeasured_templates=tuple(sorted(set(num_skipped) - {template.index for template in templates})),
         mean=fmean(figures),
         spread=stdev(figures) if len(figures) > 1 else None,
         interval=bootstrap_interval(samples, len(set(units.values()))),
         interval_method=INTERVAL_OF_GROUPS if task.group_by else INTERVAL,
         signatures={name: signature(name, [one.reply for one in answered]) for name in task.metrics},
+    )
+
+
+def over_templates(
+    task: Task, measured: Measured, answered: Sequence[Answered]
+) -> tuple[list[TemplateResult], list["Sample"]]:
+    """The figures of each template that was measured, in order, and what their intervals are made of."""
+    by_template: dict[int, list[Answered]] = defaultdict(list)
+    for one in sorted(answered, key=lambda one: (one.question.template, one.question.row)):
+        by_template[one.question.template].append(one)
+    units = _units({one.question.row: one.question for one in answered})
+    templates, samples = [], []
+    for index, of_one in sorted(by_template.items()):
+        template, figure = _of_template(task, index, of_one, measured)
+        templates.append(template)
+        samples.append(Sample(figure, np.array([units[one.question.row] for one in of_one])))
+    return templates, samples
+
+
+def best_on(dev: Sequence[TemplateResult]) -> int:
+    """Index of the template that does best; the first of equals. It sees the rows of dev alone."""
+    return max(dev, key=lambda template: template.metric_value).index
+
+
+def best_template(
+    task: Task,
+    on_dev: tuple[Measured, Sequence[Answered]],
+    reported: tuple[Measured, Sequence[Answered]],
+) -> BestTemplate | None:
+    """The template that is best on dev, with its figure on the reported rows.
+
+    None where no row of dev could be asked about, or none of the others through that template.
+    """
+    dev, _ = over_templates(task, *on_dev)
+    if not dev:
+        return None
+    index = best_on(dev)
+    of_it = [one for one in reported[1] if one.question.template == index]
+    templates, samples = over_templates(task, reported[0], of_it)
+    if not templates:
+        return None
+    return BestTemplate(
+        split=on_dev[0].split,
+        on_dev=tuple(dev),
+        index=index,
+        metric_value=templates[0].metric_value,
+        interval=bootstrap_interval(samples, int(samples[0].units.max()) + 1),
     )
 
 

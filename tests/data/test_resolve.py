@@ -15,6 +15,7 @@ from flan.data.rates import EmptyMixture
 from flan.data.resolve import (
     DatasetChanged,
     HeldOutTask,
+    NotProven,
     Resolved,
     open_pinned_rows,
     pinned_tasks,
@@ -391,3 +392,46 @@ def test_a_preset_selects_its_tasks() -> None:
         "para_crawl_enfr",
     }
     assert selection.named == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("tasks_seen", "tasks", "verdicts"),
+    [
+        (("mood",), ("nli", "mood"), {"mood": "violated"}),
+        (None, ("nli",), {"nli": "unknown"}),
+        (("mood",), ("nli",), None),
+    ],
+)
+def test_what_must_be_proven_is_refused_where_it_is_not(
+    desk: Desk, tasks_seen: tuple[str, ...] | None, tasks: tuple[str, ...], verdicts: dict[str, str] | None
+) -> None:
+    """Before a row is asked, and again for a spec that brings its pins; without the wish it is only labelled."""
+    desk.add_model("seen", card(tasks_seen=tasks_seen))
+    pinned = desk.resolve(evaluate(*tasks, model="seen")).spec
+    if verdicts is None:
+        assert desk.resolve(evaluate(*tasks, model="seen", require="proven")).spec.pins == pinned.pins
+        return
+
+    for spec in (
+        evaluate(*tasks, model="seen", require="proven"),
+        pinned.model_copy(update={"require": "proven"}),
+    ):
+        with pytest.raises(NotProven) as refused:
+            desk.resolve(spec)
+        assert (refused.value.pointer, refused.value.values["verdicts"]) == ("/require", verdicts)
+
+
+def test_a_task_without_dev_rows_is_measured_all_the_same(desk: Desk) -> None:
+    """WSC273 has one split: no template of it is the best. Rows of dev are pinned where they are."""
+    desk.add_model("seen", card())
+    for task, split, pinned in (("exam", "test", {"test"}), ("mood", "train", {"train", "validation"})):
+        spec = desk.resolve(evaluate(task, model="seen", split=split, dev={"split": "validation"})).spec
+
+        assert spec.pins is not None
+        assert set(spec.pins.tasks[task].rows) == pinned
+
+
+def test_a_template_is_not_chosen_on_the_rows_it_is_reported_on() -> None:
+    """The paper's best dev template; on the reported rows it would be the best of ten draws."""
+    with pytest.raises(InvalidDocument, match="flattered"):
+        evaluate("mood", split="validation", dev={"split": "validation"})

@@ -1,13 +1,13 @@
 """A run directory for an evaluation of a tiny model on tasks of the synthetic collection."""
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 from flan import rundir
 from flan.evaluate.results import Results
-from flan.evaluate.suite import RESULTS, SAMPLES, evaluate
+from flan.evaluate.samples import SAMPLES, read_samples
+from flan.evaluate.suite import RESULTS, evaluate
 from flan.local import prepare
 from flan.model.export import export
 from flan.model.load import Architecture
@@ -55,9 +55,8 @@ def results_of(directory: Path) -> Results:
 
 
 def samples_of(directory: Path) -> list[dict[str, Any]]:
-    """The lines of samples.jsonl.gz."""
-    with gzip.open(directory / SAMPLES, "rt") as file:
-        return [json.loads(line) for line in file]
+    """Every question and answer, in order."""
+    return [each.sample for each in read_samples(directory / SAMPLES)]
 
 
 def events_of(directory: Path) -> list[Event]:

@@ -13,9 +13,10 @@ from flan.card import ComparedRows, LeakageCheck, Lineage
 from flan.data.leakage import LeakageReport
 from flan.data.resolve import DatasetChanged
 from flan.evaluate import suite
-from flan.evaluate.questions import rows_of
+from flan.evaluate.questions import NoChoices, rows_of
 from flan.evaluate.results import Results
-from flan.evaluate.suite import RESULTS, SAMPLES
+from flan.evaluate.samples import LINES, SAMPLES
+from flan.evaluate.suite import RESULTS
 from flan.model.export import export
 from flan.model.load import Architecture
 from flan.spec import parse
@@ -93,11 +94,11 @@ def test_the_same_spec_gives_the_same_bytes(folder: Path, measured: Path, tmp_pa
     """Results and samples, in another folder."""
     spec, again = prepared(folder, tasks=TASKS)
     (again / RESULTS).unlink(missing_ok=True)
-    samples = (measured / SAMPLES).read_bytes()
+    samples = (measured / SAMPLES / LINES).read_bytes()
 
     assert run(spec, again) == "done"
     assert results_of(again) == results_of(measured)
-    assert (again / SAMPLES).read_bytes() == samples
+    assert (again / SAMPLES / LINES).read_bytes() == samples
 
 
 def test_batches_change_nothing_but_rounding(folder: Path, measured: Path) -> None:
@@ -259,3 +260,45 @@ def test_instructions_can_be_left_out(folder: Path) -> None:
     assert not any("OPTIONS:" in sample["prompt"] or "?" in sample["prompt"] for sample in samples)
     asked = [each.asked for each in results_of(carried_out(folder, tasks=["shop_reviews"], limit=3)).tasks]
     assert asked != [each.asked for each in results.tasks]
+
+
+def test_a_failing_task_leaves_the_others_their_results(folder: Path) -> None:
+    """One that has no options to rank is named with the reason; where every task fails the run does."""
+    directory = carried_out(folder, tasks=["shop_reviews", "weather_tables"], limit=2, scoring="rank")
+    results = results_of(directory)
+
+    assert [one.task for one in results.tasks] == ["shop_reviews"]
+    assert {name: each.code for name, each in results.failed.items()} == {"weather_tables": "no_choices"}
+    assert results.failed["weather_tables"].hint is not None
+    assert {sample["task"] for sample in samples_of(directory)} == {"shop_reviews"}
+    warnings = [event.data for event in events_of(directory) if event.type == "warning"]
+    assert [each["code"] for each in warnings] == ["task_failed"]
+    spec, alone = prepared(folder, tasks=["weather_tables"], limit=2, scoring="rank")
+    with pytest.raises(NoChoices):
+        run(spec, alone)
+
+
+def test_the_best_template_is_chosen_on_dev_and_reported_on_test(folder: Path) -> None:
+    """Its choice follows from the samples of the one split, its figure from those of the other."""
+    fields = {"tasks": ["shop_reviews"], "split": "validation", "limit": 6}
+    directory = carried_out(folder, **fields, dev={"split": "train", "limit": 9})
+    [one] = results_of(directory).tasks
+    by_part: dict[tuple[str, int], list[float]] = {}
+    for sample in samples_of(directory):
+        by_part.setdefault((sample["split"], sample["template"]), []).append(sample["metrics"]["accuracy"])
+
+    assert one.best is not None
+    templates = [each.index for each in one.templates]
+    assert {len(by_part["train", index]) for index in templates} == {9}
+    on_dev = [float(np.mean(by_part["train", index])) for index in templates]
+    assert [each.metric_value for each in one.best.on_dev] == pytest.approx(on_dev)
+    assert one.best.index == templates[int(np.argmax(on_dev))]
+    assert one.best.metric_value == pytest.approx(np.mean(by_part["validation", one.best.index]))
+    assert one.best.interval[0] <= one.best.metric_value <= one.best.interval[1]
+    [without] = results_of(carried_out(folder, **fields)).tasks
+    assert without == one.model_copy(update={"best": None})
+
+
+def test_samples_are_named_by_the_results(measured: Path, tmp_path: Path) -> None:
+    """By the digest that their folder has in a store."""
+    assert results_of(measured).samples == Store(tmp_path).put_tree(measured / SAMPLES)

@@ -17,6 +17,7 @@ from flan.evaluate.summary import (
     Measured,
     NothingMeasured,
     Sample,
+    best_template,
     blind_guesses,
     bootstrap_interval,
     summarise,
@@ -204,3 +205,29 @@ def test_metrics_see_names_and_written_choices() -> None:
     assert reply_to(named, "Ann did.").text == "Ann did."
     assert (reply_to(written, " (B)\n").choice, reply_to(written, "(C)").choice) == ("Ann left.", None)
     assert reply_to(asked, "Bob left.").choice == "Bob left."
+
+
+def test_the_best_template_never_looks_at_test() -> None:
+    """Template 0 is better on dev; on the reported rows it is always wrong, and template 1 always right."""
+    dev = [answered(0, row, "positive", row != 3) for row in range(4)]
+    dev += [answered(1, row, "positive", row == 0) for row in range(4)]
+    reported = [answered(0, row, "positive", False) for row in range(4)]
+    reported += [answered(1, row, "positive", True) for row in range(4)]
+
+    best = best_template(TASK, (HOW._replace(split="dev"), dev), (HOW, reported))
+
+    assert best is not None
+    assert (best.split, best.index, best.metric_value, best.interval) == ("dev", 0, 0.0, (0.0, 0.0))
+    assert [template.metric_value for template in best.on_dev] == [0.75, 0.25]
+
+
+def test_of_equals_on_dev_the_first_is_best() -> None:
+    """Whatever they get elsewhere; and a template that could not be asked there has no figure."""
+    dev = [answered(template, row, "positive", True) for template in (0, 1) for row in range(3)]
+    reported = [answered(1, row, "positive", True) for row in range(3)]
+
+    assert best_template(TASK, (HOW, dev), (HOW, reported)) is None
+    assert best_template(TASK, (HOW, []), (HOW, reported)) is None
+    reported += [answered(0, row, "positive", False) for row in range(3)]
+    best = best_template(TASK, (HOW, dev), (HOW, reported))
+    assert best is not None and best.index == 0

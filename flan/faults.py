@@ -18,6 +18,7 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$": "a module is the end of its name: q_proj, mlp.up_proj",
     r"^[0-9a-f]{64}$": "a sha256 is 64 characters of 0–9 a–f",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[(-?\d{1,9})?:(-?\d{1,9})?\])?$": "a split, or a part of one: train[:-200]",
+    r"^(/[^/]*){2,}$": "a JSON pointer to a field of a job: /tuned/mixture/hold_out/clusters",
     r"^(tune|evaluate|serve)$": "must be tune, evaluate or serve",
 }
 """What the patterns of our documents and parameters ask for."""

@@ -29,7 +29,7 @@ def test_clusters_are_added_in_the_order_of_the_ablation(clusters: int, datasets
 
 
 def test_more_clusters_than_the_ablation_has_are_refused() -> None:
-    """So are any where the collection has none."""
+    """In the self-made collection too, whose clusters are added in the same order."""
     for taxonomy, tasks in ((TAXONOMY, FLAN), (load_taxonomy("synthetic"), load_collection("synthetic"))):
         with pytest.raises(InvalidDocument) as refused:
             excluded(tasks, HoldOut(first_clusters=8), taxonomy)

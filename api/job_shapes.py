@@ -1,12 +1,13 @@
 """Shapes of jobs and what they leave behind."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
 from api.schemas import seconds, seconds_or_none
 from flan.data.plan import Plan
+from flan.evaluate.samples import Numbered
 from workers.ledger import states
 from workers.ledger.nodes import NodeStatus
 from workers.ledger.tables import Attempt, Checkpoint, Event, Job, Metric
@@ -290,6 +291,52 @@ class ResultsShape(BaseModel):
     results: dict[str, Any]
     """The document that the job wrote: for an evaluation, every metric with its n and spread; for a tune job, the
     asked and the realised shares of its mixture."""
+
+
+class SampleShape(BaseModel):
+    """One question of an evaluation: what was asked, what came back, and what that is worth."""
+
+    object: Literal["job.sample"] = "job.sample"
+    id: str
+    """Its number among the job's questions, from 0."""
+    task: str
+    """Of which task."""
+    split: str
+    """Whose row."""
+    row: int
+    """Number of the row in the split."""
+    template: int
+    """Place of the template in the task's set."""
+    prompt: str
+    """What the model read."""
+    was_cut: bool
+    """Whether its long field was cut to fit."""
+    num_exemplars: int
+    """Solved rows in it, before the question."""
+    references: list[str]
+    """Texts that are right."""
+    options: list[str] | None = None
+    """Of a rank classification: what was to be chosen from."""
+    logprobs: list[float] | None = None
+    """The log-probability of each option, its end included."""
+    num_tokens: list[int] | None = None
+    """The length of each option."""
+    choice: str | None = None
+    """The option of the highest log-probability."""
+    output: str | None = None
+    """What the model wrote, as it wrote it."""
+    is_finished: bool | None = None
+    """Whether it came to an end by itself."""
+    is_right: bool
+    """Whether the choice is the right one, or the text one of the references."""
+    metrics: dict[str, float]
+    """What it is worth in each metric that is a mean over rows."""
+
+    @classmethod
+    def of(cls, numbered: Numbered) -> Self:
+        """A question in its place."""
+        known = {name: value for name, value in numbered.sample.items() if name in cls.model_fields}
+        return cls(id=str(numbered.number), **known)
 
 
 def _queue(job: Job, nodes: Sequence[NodeStatus]) -> QueueShape:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from api.auth import Scope
 from api.catalog.tables import ApiKey, DatasetRow, TemplateSetRow
 from flan.card import ModelCard
+from flan.evaluate.published import PublishedFigure, Source
 from flan.spec import Document
 from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Collection, Task
@@ -285,6 +286,22 @@ class TaskShape(BaseModel):
     """What it is measured in; the first one is the headline."""
     document: Task
     """The task itself."""
+
+
+class PublishedShape(BaseModel):
+    """A figure that others published."""
+
+    object: Literal["published_result"] = "published_result"
+    id: str
+    """Table and place in it."""
+    source: Source
+    """The publication."""
+    table: str
+    """Which table or figure of it."""
+    setting: str
+    """How the figures of that table came about."""
+    figure: PublishedFigure
+    """The number, and what it is of."""
 
 
 class AkinShape(BaseModel):

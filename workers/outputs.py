@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from flan.card import read_card
 from flan.errors import FlanError
+from flan.evaluate.samples import SAMPLES
 from flan.store import MANIFEST, Store, file_sha256
 from workers.ledger.models import NewModel
 
@@ -78,6 +79,15 @@ def read_results(run_directory: Path, announced: dict[str, Any]) -> dict[str, An
         raise BadOutput(f"{announced['path']!r} is no file of at most {RESULTS_CAP_BYTES} bytes")
     results: dict[str, Any] = json.loads(path.read_text())
     return results
+
+
+def collect_samples(store: Store, run_directory: Path, results: dict[str, Any] | None) -> None:
+    """Put the questions and answers that `results` name by digest into the store. Raises BadOutput."""
+    if not results or not results.get("samples"):
+        return
+    directory = _inside(run_directory, SAMPLES)
+    if not directory.is_dir() or store.put_tree(directory) != results["samples"]:
+        raise BadOutput(f"{SAMPLES!r} is not the folder that the results name: {results['samples']}")
 
 
 def _inside(directory: Path, name: str) -> Path:

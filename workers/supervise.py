@@ -173,7 +173,7 @@ class Supervisor:
         self._publisher.sweep()
 
     def _collect(self) -> Ending:
-        """What a finished run made: models into the store, results as they are."""
+        """What a finished run made: models and samples into the store, results as they are."""
         written = self._link.insist(self._models_written)
         announced = self._reader.results
         store = Store(self._settings.store_folder)
@@ -181,6 +181,7 @@ class Supervisor:
         def read() -> Ending:
             models = [outputs.collect_model(store, directory, data) for directory, data in written]
             results = outputs.read_results(self._directory, announced) if announced else None
+            outputs.collect_samples(store, self._directory, results)
             return Ending("done", results=results, models=models)
 
         return self._heart.beat_beside(read)

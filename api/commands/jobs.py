@@ -1,5 +1,6 @@
 """`flan jobs …`"""
 
+import json
 import sys
 import time
 from typing import Annotated, Any
@@ -216,6 +217,22 @@ def results(
         typer.echo(results_markdown(found), nl=False)
     else:
         show_results(results_table(found))
+
+
+@app.command()
+def samples(
+    context: typer.Context,
+    job_id: JobId,
+    task: Annotated[str | None, typer.Option(help="Only questions of this task.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only questions about this split.")] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="Start after the question of this number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many.")] = 20,
+    server: Server = None,
+) -> None:
+    """What an evaluation asked and what came back, a line of JSON for each question."""
+    wanted = {"task": task, "split": split, "after": after, "limit": limit}
+    for each in client_of(context, server).get(f"/jobs/{job_id}/results/samples", **wanted)["data"]:
+        typer.echo(json.dumps(each, ensure_ascii=False))
 
 
 def _do(client: Client, job_id: str, verb: str, output: str) -> None:

@@ -1,5 +1,6 @@
-"""What jobs leave behind: events, logs, metrics, checkpoints, attempts, results."""
+"""What jobs leave behind: events, logs, metrics, checkpoints, attempts, results, samples."""
 
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -15,11 +16,13 @@ from api.job_shapes import (
     LogShape,
     MetricShape,
     ResultsShape,
+    SampleShape,
 )
 from api.pages import Page, PageHere, cut, listing
 from api.problems import InvalidParameter
 from api.schemas import List
 from flan.errors import NotFound
+from flan.evaluate.samples import read_samples
 from workers.ledger import checkpoints, jobs, journal, states
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
@@ -145,6 +148,33 @@ def get_job_results(here: Here, job_id: str) -> ResultsShape:
             f"job {job_id} has no results", hint="a tune job or an evaluation that succeeded has results"
         )
     return ResultsShape(job_id=job_id, results=job.results)
+
+
+@router.get(
+    "/results/samples", operation_id="list_job_samples", response_model=List[SampleShape], dependencies=_READ
+)
+def list_job_samples(
+    here: Here,
+    page: PageHere,
+    job_id: str,
+    task: Annotated[str | None, Query(max_length=64, description="Only questions of this task.")] = None,
+    split: Annotated[str | None, Query(max_length=64, description="Only questions about this split.")] = None,
+) -> Response:
+    """What an evaluation asked and what came back, question by question, in the order of task, split and template."""
+    with here.sessions.begin() as session:
+        job = jobs.get(session, job_id)
+    digest = (job.results or {}).get("samples")
+    if digest is None:
+        raise NoResults(f"job {job_id} has no samples", hint="an evaluation that succeeded has samples")
+    after = -1 if page.after is None else _number(page.after)
+    found = read_samples(here.store.path(digest), task=task, split=split, after=after)
+    return listing(list(islice(found, page.limit + 1)), page, SampleShape.of)
+
+
+def _number(after: str) -> int:
+    if not after.isascii() or not after.isdigit() or len(after) > 18:
+        raise InvalidParameter("after is the id of a sample: a whole number")
+    return int(after)
 
 
 def _seq(last_event_id: str) -> int:

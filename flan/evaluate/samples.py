@@ -3,25 +3,21 @@
     samples/samples.jsonl.gz   a question a line; every 256 lines, and every task, are a gzip member of their own
     samples/index.json         where each member begins, and of which task and split its questions are
 
-`zcat` reads it like any other. Figures can be computed again from it without a model: `reply_of` is what the
-metrics saw.
+`zcat` reads it like any other. What is in a line: flan/evaluate/records.py.
 """
 
 import gzip
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from flan.errors import StoreCorrupt
-from flan.evaluate.answering import Answered
-from flan.evaluate.metrics.reply import Reply
 from flan.spec import Document, canonical_json, parse
 from flan.store import sync_directory
-from flan.tasks.task import Task
 
 SAMPLES, LINES, INDEX = "samples", "samples.jsonl.gz", "index.json"
 CHUNK = 256
@@ -136,40 +132,6 @@ def read_samples(
                         yield Numbered(number, json.loads(line))
     except (OSError, ValueError, EOFError) as error:
         raise StoreCorrupt(f"the samples in {folder} cannot be read: {error}") from error
-
-
-def sample_of(task: Task, split: str, answered: Answered) -> Sample:
-    """The record of one question: what was asked, what came back, and what that is worth."""
-    question, reply = answered.question, answered.reply
-    sample = {
-        "task": task.name,
-        "split": split,
-        "template": question.template,
-        "row": question.row,
-        "prompt": question.prompt,
-        "was_cut": question.was_cut,
-        "num_exemplars": question.num_exemplars,
-        "references": question.references,
-        "metrics": answered.metrics,
-        "is_right": reply.choice == reply.answer if reply.choice else reply.text.strip() in reply.references,
-        "reply": {name: value for name, value in reply._asdict().items() if value not in (None, "", ())},
-    }
-    if answered.logprobs:
-        return sample | {
-            "options": question.choices,
-            "logprobs": answered.logprobs,
-            "num_tokens": answered.num_tokens,
-            "choice": answered.text,
-        }
-    return sample | {"output": answered.text, "is_finished": answered.is_finished}
-
-
-def reply_of(sample: Mapping[str, Any]) -> Reply:
-    """What the metrics saw of a sample."""
-    told = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in sample["reply"].items()
-    }
-    return Reply(**({"text": "", "references": ()} | told))
 
 
 def _source(sample: Sample) -> tuple[str, str]:

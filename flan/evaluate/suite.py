@@ -20,8 +20,9 @@ from flan.data.shots import Shots
 from flan.errors import FlanError
 from flan.evaluate.answering import Answered, answer
 from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
+from flan.evaluate.records import sample_of
 from flan.evaluate.results import CleanResult, Results, TaskFailure, TaskResult
-from flan.evaluate.samples import SAMPLES, SamplesWriter, sample_of
+from flan.evaluate.samples import SAMPLES, SamplesWriter
 from flan.evaluate.summary import Measured, best_template, summarise
 from flan.model.load import Model, load_model
 from flan.rundir import EventWriter

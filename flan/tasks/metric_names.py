@@ -15,6 +15,8 @@ MetricName = Literal[
     "rouge_2",
     "rouge_l",
     "rouge_lsum",
+    "super_ni_rouge_l",
+    "super_ni_exact_match",
     "bleu",
     "bleu_13a",
     "edit_similarity",

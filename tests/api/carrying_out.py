@@ -23,6 +23,7 @@ JOB_OF = {
     "list_job_attempts": "failed",
     "read_job_log": "tuned",
     "get_job_results": "evaluated",
+    "list_job_samples": "evaluated",
 }
 
 

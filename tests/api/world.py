@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.auth import new_key
 from api.catalog import keys
 from api.examples import KEY_ID
+from flan.evaluate.samples import SamplesWriter
 from flan.model.export import export
 from flan.rundir import Event
 from flan.spec import EvaluateSpec, JobSpec, ServeSpec, TuneSpec, parse
@@ -40,6 +41,12 @@ RESULTS = {
         }
     ],
     "spec_digest": "5" * 64, "contract_digest": "6" * 64, "seed": 0, "options": "flan2021",
+}  # fmt: skip
+SAMPLE = {
+    "task": "rule_pairs", "split": "validation", "template": 0, "was_cut": False, "num_exemplars": 0,
+    "prompt": "The gate opens at six. Does it follow that it is shut at five?\nOPTIONS:\n- yes\n- no",
+    "references": ["yes"], "options": ["yes", "no"], "logprobs": [-0.7, -1.2], "num_tokens": [2, 2],
+    "choice": "yes", "metrics": {"accuracy": 1.0}, "is_right": True, "reply": {"text": "yes"},
 }  # fmt: skip
 SHOP_MOOD = {
     "name": "shop-mood",
@@ -86,7 +93,7 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
     model = stored_model(client, folder)
     with serving(sessions, folder, digest=model):
         tuned = _tuned(sessions, folder)
-        evaluated = _evaluated(sessions, folder)
+        evaluated = _evaluated(sessions, folder, _store(client))
         failed = _failed(sessions, folder)
         paused = _submit(sessions, tune("resting"))
         with sessions.begin() as session:
@@ -99,10 +106,14 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
 
 def stored_model(client: TestClient, folder: Path) -> str:
     """Digest of the model that answers, in the platform's store."""
-    assert isinstance(client.app, FastAPI)
     export(*lively_model(context=512), folder / "movies")
+    return _store(client).put_tree(folder / "movies")
+
+
+def _store(client: TestClient) -> Store:
+    assert isinstance(client.app, FastAPI)
     store: Store = client.app.state.platform.store
-    return store.put_tree(folder / "movies")
+    return store
 
 
 @contextmanager
@@ -187,12 +198,14 @@ def _tuned(sessions: sessionmaker[Session], folder: Path) -> str:
     return job_id
 
 
-def _evaluated(sessions: sessionmaker[Session], folder: Path) -> str:
+def _evaluated(sessions: sessionmaker[Session], folder: Path, store: Store) -> str:
     spec = {"kind": "evaluate", "name": "movies-eval", "model": "movies", "tasks": ["rule_pairs"]}
     job_id = _submit(sessions, parse(EvaluateSpec, spec | {"collection": "synthetic"}))
     lease = claim(sessions, folder)
     say(sessions, lease, ("progress", {"done": 1, "total": 1, "what": "rule_pairs"}))
-    finish(sessions, lease, Ending("done", results=RESULTS))
+    with SamplesWriter(folder / "samples") as samples:
+        samples.write(SAMPLE | {"row": row} for row in range(3))
+    finish(sessions, lease, Ending("done", results=RESULTS | {"samples": store.put_tree(folder / "samples")}))
     return job_id
 
 

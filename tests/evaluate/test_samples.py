@@ -7,7 +7,8 @@ import pytest
 
 from flan.errors import StoreCorrupt
 from flan.evaluate.metrics.reply import Reply
-from flan.evaluate.samples import CHUNK, INDEX, LINES, Sample, SamplesWriter, read_samples, reply_of
+from flan.evaluate.records import reply_of
+from flan.evaluate.samples import CHUNK, INDEX, LINES, Sample, SamplesWriter, read_samples
 
 
 def sample(task: str, number: int, split: str = "test") -> Sample:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from flan.evaluate.samples import SAMPLES, SamplesWriter, read_samples
 from flan.spec import canonical_json
-from flan.store import MANIFEST, Store, tree_manifest
+from flan.store import MANIFEST, Store, tree_digest, tree_manifest
 from tests.workers.test_models import model
 from workers.outputs import (
     BadOutput,
     CheckpointCorrupt,
     collect_model,
+    collect_samples,
     read_results,
     sweep_checkpoints,
     verify_checkpoint,
@@ -107,3 +109,20 @@ def test_nothing_outside_the_run_directory_is_taken(tmp_path: Path, path: str) -
         collect_model(Store(tmp_path / "store"), run, {"name": "m", "role": "tuned", "path": path})
     with pytest.raises(BadOutput):
         read_results(run, {"path": path})
+
+
+def test_samples_are_taken_into_the_store_by_the_digest_that_the_results_name(tmp_path: Path) -> None:
+    """Others than those, or none at all, are no samples; results of before there were any name none."""
+    run, store = tmp_path / "run", Store(tmp_path / "store")
+    run.mkdir()
+    with SamplesWriter(run / SAMPLES) as samples:
+        samples.write([{"task": "t", "split": "test", "row": 0}])
+    digest = tree_digest(run / SAMPLES)
+
+    collect_samples(store, run, {"samples": digest})
+    collect_samples(store, run, {"tasks": []})
+    assert [each.sample["row"] for each in read_samples(store.verify_tree(digest))] == [0]
+    with pytest.raises(BadOutput):
+        collect_samples(store, run, {"samples": "0" * 64})
+    with pytest.raises(BadOutput):
+        collect_samples(store, tmp_path / "store", {"samples": digest})

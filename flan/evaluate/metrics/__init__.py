@@ -17,10 +17,17 @@ from flan.evaluate.metrics.classes import (
 from flan.evaluate.metrics.correlation import is_number, pearson, spearman
 from flan.evaluate.metrics.drop import drop_exact_match, drop_f1
 from flan.evaluate.metrics.edits import edit_similarity
-from flan.evaluate.metrics.ngrams import bleu, bleu_signature, rouge, rouge_settings
+from flan.evaluate.metrics.ngrams import bleu, bleu_signature, rouge, rouge_settings, super_ni_rouge
 from flan.evaluate.metrics.readout import final_answer, has_answer, is_number_where_due, math_match
 from flan.evaluate.metrics.reply import CorpusMetric, Reply, RowMetric
-from flan.evaluate.metrics.words import accuracy, exact_match, f1, squad_normalised, trivia_normalised
+from flan.evaluate.metrics.words import (
+    accuracy,
+    exact_match,
+    f1,
+    squad_normalised,
+    super_ni_normalised,
+    trivia_normalised,
+)
 from flan.tasks.metric_names import MetricName
 
 _CORRELATION = (-1.0, 1.0)
@@ -37,6 +44,10 @@ METRICS: Mapping[MetricName, RowMetric | CorpusMetric] = {
     "rouge_2": RowMetric(worth=partial(rouge, kind="rouge2"), tool=rouge_settings),
     "rouge_l": RowMetric(worth=partial(rouge, kind="rougeL"), tool=rouge_settings),
     "rouge_lsum": RowMetric(worth=partial(rouge, kind="rougeLsum"), tool=rouge_settings),
+    "super_ni_rouge_l": RowMetric(
+        worth=super_ni_rouge, tool=partial(rouge_settings, stemming="Porter stemming")
+    ),
+    "super_ni_exact_match": RowMetric(worth=partial(exact_match, normaliser=super_ni_normalised)),
     "bleu": CorpusMetric(
         over=partial(bleu, tokenizer="intl"), tool=partial(bleu_signature, tokenizer="intl")
     ),

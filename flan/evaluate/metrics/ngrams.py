@@ -1,8 +1,8 @@
 """Written texts against references by n-grams: ROUGE for summaries and BLEU for translations.
 
-Sources: ROUGE from the rouge-score package without stemming, F-measure, each type with the reference that
-suits it best, and the plain mean over rows (no bootstrap, so equal texts give equal figures). BLEU from
-sacrebleu, cased, exponential smoothing.
+Sources: ROUGE from the rouge-score package, F-measure, without stemming but for Super-NaturalInstructions, each
+type with the reference that suits it best, and the plain mean over rows (no bootstrap, so equal texts give equal
+figures). BLEU from sacrebleu, cased, exponential smoothing.
 """
 
 import re
@@ -37,6 +37,13 @@ def rouge(reply: Reply, kind: RougeType) -> float:
     return max(float(scorer.score(reference, texts[0])[kind].fmeasure) for reference in texts[1:])
 
 
+def super_ni_rouge(reply: Reply) -> float:
+    """ROUGE-L as Super-NaturalInstructions has it (Wang et al. 2022): words are stemmed, the best reference counts."""
+    scorer = _rouge("rougeL", has_stemmer=True)
+    scores = (scorer.score(reference, reply.text)["rougeL"] for reference in reply.references)
+    return max(float(score.fmeasure) for score in scores)
+
+
 def bleu(replies: Sequence[Reply], tokenizer: BleuTokenizer) -> Figure:
     """Corpus BLEU from 0 to 1: n-gram matches and lengths are summed over replies before anything is divided."""
     scorer = _bleu(tokenizer)
@@ -55,9 +62,9 @@ def bleu_signature(replies: Sequence[Reply], tokenizer: BleuTokenizer) -> str:
     return f"sacrebleu {scorer.get_signature()}"
 
 
-def rouge_settings(_: Sequence[Reply]) -> str:
+def rouge_settings(_: Sequence[Reply], stemming: str = "no stemming") -> str:
     """The package, its version and its settings."""
-    return f"rouge-score {version('rouge-score')}, no stemming"
+    return f"rouge-score {version('rouge-score')}, {stemming}"
 
 
 def _bleu_of_sums(sums: NDArray[np.float64]) -> float:
@@ -69,8 +76,8 @@ def _bleu_of_sums(sums: NDArray[np.float64]) -> float:
 
 
 @cache
-def _rouge(kind: RougeType) -> RougeScorer:
-    return RougeScorer([kind], use_stemmer=False)
+def _rouge(kind: RougeType, *, has_stemmer: bool = False) -> RougeScorer:
+    return RougeScorer([kind], use_stemmer=has_stemmer)
 
 
 @cache

@@ -1,7 +1,8 @@
 """Texts compared as a whole or word by word; each takes the best over the references.
 
 Sources: accuracy as FLAN's generative classification (raw text, case and all); exact match and F1 as the
-official scripts of SQuAD (Rajpurkar et al. 2016, 2018) and of TriviaQA (Joshi et al. 2017).
+official scripts of SQuAD (Rajpurkar et al. 2016, 2018), of TriviaQA (Joshi et al. 2017) and of
+Super-NaturalInstructions (Wang et al. 2022).
 """
 
 import re
@@ -42,6 +43,11 @@ def squad_normalised(text: str) -> str:
 def trivia_normalised(text: str) -> str:
     """As SQuAD's, but a space stands for each sign of punctuation: "twenty-one" is two words."""
     return _without_articles(text.lower().translate(_SPACE_FOR_PUNCTUATION))
+
+
+def super_ni_normalised(text: str) -> str:
+    """As SQuAD's, but the words a, an and the stay."""
+    return " ".join(text.lower().translate(_WITHOUT_PUNCTUATION).split())
 
 
 def _without_articles(text: str) -> str:

@@ -150,3 +150,8 @@ def test_logs_and_results_are_shown(flan: Flan, world: World) -> None:
     assert json.loads(flan("jobs", "results", world.evaluated, "-o", "json")[1])["model"] == "movies"
     assert len(json.loads(flan("jobs", "results", *2 * [world.evaluated], "-o", "json")[1])) == 2
     assert "| rule_pairs |" in flan("jobs", "results", world.evaluated, "--markdown")[1]
+    asked = flan("jobs", "samples", world.evaluated, "--task", "rule_pairs", "--after", "0", "--limit", "1")[
+        1
+    ]
+    assert [(each["id"], each["choice"]) for each in map(json.loads, asked.splitlines())] == [("1", "yes")]
+    assert flan("jobs", "samples", world.evaluated, "--task", "other") == (0, "", "")

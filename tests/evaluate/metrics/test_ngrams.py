@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flan.evaluate.metrics import signature
-from flan.evaluate.metrics.ngrams import BleuTokenizer, RougeType, bleu, rouge
+from flan.evaluate.metrics.ngrams import BleuTokenizer, RougeType, bleu, rouge, super_ni_rouge
 from flan.evaluate.metrics.reply import Reply
 
 
@@ -55,6 +55,16 @@ def test_sentences_may_stand_in_one_line() -> None:
     assert score("rougeLsum", 'He said "No!" Then 3.5 men left.', 'Then 3.5 men left. He said "No!"') == 1.0
     # A point within a number ends nothing: the halves in another order are another sentence.
     assert score("rougeLsum", "about 3.5 men", "5 men about 3.") < 1.0
+
+
+def test_super_ni_stems() -> None:
+    """The-cat-are-run and the-cat-run: p = 3/4, r = 1; without stems only "the" is common (p = 1/4, r = 1/3)."""
+    reply = Reply("The cats are running", ("nothing", "the cat runs"))
+
+    assert super_ni_rouge(reply) == pytest.approx(2 * (3 / 4) / (3 / 4 + 1))
+    assert rouge(reply, "rougeL") == pytest.approx(2 * (1 / 4) * (1 / 3) / (1 / 4 + 1 / 3))
+    assert signature("super_ni_rouge_l", [reply]).endswith("Porter stemming")
+    assert signature("rouge_l", [reply]).endswith("no stemming")
 
 
 def bleu_of(replies: list[Reply], tokenizer: BleuTokenizer = "intl") -> float:

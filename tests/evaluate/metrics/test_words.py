@@ -4,7 +4,7 @@ import pytest
 
 from flan.evaluate.metrics import METRICS
 from flan.evaluate.metrics.reply import Reply, RowMetric
-from flan.evaluate.metrics.words import squad_normalised, trivia_normalised
+from flan.evaluate.metrics.words import squad_normalised, super_ni_normalised, trivia_normalised
 from flan.tasks.metric_names import MetricName
 
 
@@ -88,3 +88,12 @@ def test_no_answer_is_all_or_nothing(prediction: str, references: list[str], exp
     """SQuAD 2.0 (Rajpurkar et al. 2018): where there is no answer, F1 is 1 for saying so and 0 otherwise."""
     assert worth("f1", prediction, references) == pytest.approx(expected)
     assert worth("trivia_f1", prediction, references) == pytest.approx(expected)
+
+
+def test_super_ni_keeps_articles() -> None:
+    """Lower case, no punctuation, single spaces (Wang et al. 2022): "a cat" is not "the cat"."""
+    assert super_ni_normalised(" The  U.S.A., don't! ") == "the usa dont"
+    assert worth("super_ni_exact_match", "The Cat.", ["dog", "the cat"]) == 1
+    assert (
+        worth("super_ni_exact_match", "a cat", ["the cat"]) == 0 < worth("exact_match", "a cat", ["the cat"])
+    )

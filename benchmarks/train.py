@@ -116,8 +116,9 @@ def flan_side(arguments: argparse.Namespace, clock: Clock) -> None:
     """As a run does it, from packs on."""
     from flan.card import Contract
     from flan.data.batches import StepBatch
-    from flan.data.packing import Lengths, Window, pack_batch, size
+    from flan.data.packing import pack_batch, size
     from flan.data.tokens import Tokens
+    from flan.data.window import Lengths, Window
     from flan.spec import Optimizer, TuneSpec
     from flan.train.objective import Objective
     from flan.train.ranks import meet, process_group

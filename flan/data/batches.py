@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from flan.card import Contract
 from flan.data.encoding import Encoder
-from flan.data.packing import Pack, PackedBatch, Window, pack_batch, pack_lengths, select, size
+from flan.data.packing import PackedBatch, pack_batch, pack_lengths, select, size
 from flan.data.rows import UnreadableRow
 from flan.data.tokens import InputTooLong, TargetTooLong, Tokens
+from flan.data.window import Pack, Window
 from flan.errors import FlanError
 from flan.spec import Document, Sha256, TuneSpec
 from flan.tasks.template import RowError

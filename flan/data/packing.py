@@ -1,7 +1,7 @@
 """Examples → packs: several examples in one sequence, each a segment of its own.
 
-Which examples share a pack is decided by best fit among some that wait (`Window`); how a pack becomes arrays
-is decided here too, for decoder-only and encoder-decoder models. Pure: no clock, no random number.
+Which examples share a pack is for `flan.data.window`; how a pack becomes arrays is decided here, for decoder-only
+and encoder-decoder models. Pure: no clock, no random number.
 
 Legend: B packs, L positions; Li and Lt are L of the encoder and of the decoder.
 """
@@ -14,14 +14,10 @@ import numpy.typing as npt
 
 from flan.card import Contract
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
-
-WINDOW = 256
-"""Examples that wait at a time. At FLAN's lengths 256 fill 99.6% of a decoder's slots; 512 would fill 99.7%."""
-_NEVER = np.int64(1 << 40)
-"""More than any pack has room for: what an example takes that is taken."""
 
 
 class PackedDecoder(NamedTuple):
@@ -57,20 +53,6 @@ class PackedEncoderDecoder(NamedTuple):
 PackedBatch = PackedDecoder | PackedEncoderDecoder
 
 
-class Lengths(NamedTuple):
-    """How long packs are. Decoder-only: `input` is the whole sequence and `target` is 0."""
-
-    input: int
-    target: int
-
-
-class Pack(NamedTuple):
-    """Examples, by number, that share a pack; and how much of it they take."""
-
-    examples: tuple[int, ...]
-    used: Lengths
-
-
 def pack_lengths(contract: Contract, packed_length: int, input_length: int, target_length: int) -> Lengths:
     """Lengths of a pack; an encoder-decoder splits `packed_length` as input and target are to each other."""
     if contract.architecture == "decoder":
@@ -87,61 +69,6 @@ def size(contract: Contract, tokens: Tokens) -> Lengths:
         if contract.architecture == "decoder"
         else Lengths(num_input, num_target)
     )
-
-
-class Window:
-    """Examples that wait for a place in a pack, at most WINDOW of them.
-
-    A pack begins with the example that has waited longest. Then comes whichever leaves the smallest gap,
-    until none fits; of an encoder-decoder's two gaps, in shares of their sides, the larger one counts, so
-    that both sides fill up together. The older one wins a tie. Nobody waits for more than WINDOW packs.
-    Deterministic: the same examples in the same order give the same packs.
-    """
-
-    def __init__(self, lengths: Lengths) -> None:
-        self._lengths = lengths
-        self._sizes: list[Lengths] = []
-        self.waiting: list[int] = []
-        """The examples, oldest first: all that decides how it goes on."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there is no place for another example."""
-        return len(self.waiting) >= WINDOW
-
-    def add(self, example: int, size: Lengths) -> None:
-        """Let an example wait."""
-        fits = size.input <= self._lengths.input and size.target <= self._lengths.target
-        assert fits and not self.is_full, f"example {example} of {size} for packs of {self._lengths}"
-        self.waiting.append(example)
-        self._sizes.append(size)
-
-    def take(self) -> Pack:
-        """The next pack; its examples wait no longer."""
-        sizes_2N = np.array(self._sizes, np.int64).T.copy()
-        left_21 = np.array([self._lengths], np.int64).T
-        # A gap's share of its side, times the product of both, stays a whole number: exact on any machine.
-        scale_21 = np.maximum(left_21[::-1], 1)
-        best: int | None = 0
-        chosen = []
-        while best is not None:
-            chosen.append(best)
-            left_21 -= sizes_2N[:, best, None]
-            sizes_2N[:, best] = _NEVER
-            gaps_2N = left_21 - sizes_2N
-            larger_N = (gaps_2N * scale_21).max(axis=0)
-            larger_N[(gaps_2N < 0).any(axis=0)] = np.iinfo(np.int64).max
-            best = int(larger_N.argmin())
-            best = best if gaps_2N[:, best].min() >= 0 else None
-        return self._leave(chosen)
-
-    def _leave(self, chosen: Sequence[int]) -> Pack:
-        examples = tuple(self.waiting[i] for i in chosen)
-        sizes = [self._sizes[i] for i in chosen]
-        gone = set(chosen)
-        self.waiting = [each for i, each in enumerate(self.waiting) if i not in gone]
-        self._sizes = [each for i, each in enumerate(self._sizes) if i not in gone]
-        return Pack(examples, Lengths(sum(each.input for each in sizes), sum(each.target for each in sizes)))
 
 
 def pack_batch(packs: Sequence[Sequence[Tokens]], lengths: Lengths, contract: Contract) -> PackedBatch:

@@ -17,8 +17,9 @@ import psutil
 import torch
 
 from flan.card import Contract
-from flan.data.packing import Lengths, PackedBatch, pack_batch
+from flan.data.packing import PackedBatch, pack_batch
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.errors import FlanError
 from flan.model.load import Model
 from flan.model.masks import to_tensors

@@ -22,8 +22,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from flan.card import Contract
-from flan.data.packing import Lengths, PackedBatch, PackedDecoder, pack_batch, size
+from flan.data.packing import PackedBatch, PackedDecoder, pack_batch, size
 from flan.data.tokens import Fitted, Tokens, encode
+from flan.data.window import Lengths
 from flan.errors import FlanError
 from flan.model.load import Model
 from flan.model.masks import forward, to_tensors

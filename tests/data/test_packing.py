@@ -1,7 +1,5 @@
 """Packs hold every example whole and once; arrays say exactly which token predicts which."""
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,18 +7,16 @@ from hypothesis import strategies as st
 
 from flan.card import Contract
 from flan.data.packing import (
-    WINDOW,
-    Lengths,
-    Pack,
     PackedDecoder,
     PackedEncoderDecoder,
-    Window,
     pack_batch,
     pack_lengths,
     select,
     size,
 )
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths, Pack
+from tests.data.packs import take_all
 
 START, END = 7, 1
 CONTRACTS = {
@@ -35,18 +31,6 @@ EXAMPLES = st.lists(st.builds(lambda a, b: tokens(a, b), IDS, IDS), min_size=1, 
 
 def tokens(input_ids: list[int], target_ids: list[int]) -> Tokens:
     return Tokens(np.array([*input_ids, END], np.int32), np.array([*target_ids, END], np.int32))
-
-
-def take_all(sizes: Iterable[Lengths], lengths: Lengths) -> Iterator[tuple[int, Pack]]:
-    """Every pack of a stream of examples, with the number of examples that had been drawn when it went out."""
-    window, drawn = Window(lengths), 0
-    for number, each in enumerate(sizes):
-        if window.is_full:
-            yield drawn, window.take()
-        window.add(number, each)
-        drawn = number + 1
-    while window.waiting:
-        yield drawn, window.take()
 
 
 def pack_all(examples: list[Tokens], lengths: Lengths, contract: Contract) -> list[Pack]:
@@ -73,83 +57,6 @@ def test_every_example_is_in_exactly_one_pack(examples: list[Tokens], architectu
         used = Lengths(*map(sum, zip(*(sizes[i] for i in pack.examples), strict=True)))
         assert used == pack.used
         assert used.input <= lengths.input and used.target <= lengths.target
-
-
-def flan_like(count: int, mean: float = 204.0) -> list[Lengths]:
-    """Lengths as FLAN's: lognormal, sigma 0.8, at most 1,280."""
-    random = np.random.default_rng(0)
-    drawn = random.lognormal(np.log(mean) - 0.32, 0.8, count).astype(int)
-    return [Lengths(int(n), 0) for n in np.clip(drawn, 4, 1280)]
-
-
-def two_sided(count: int) -> list[Lengths]:
-    """Inputs and targets of a mixture: 4.2 tokens to one on average, and every kind of proportion."""
-    random = np.random.default_rng(1)
-    inputs = np.clip(random.lognormal(np.log(90) - 0.32, 0.8, count), 4, 1024).astype(int)
-    targets = np.clip(random.lognormal(np.log(21) - 0.72, 1.2, count), 2, 256).astype(int)
-    return [Lengths(int(a), int(b)) for a, b in zip(inputs, targets, strict=True)]
-
-
-def fill_of(sizes: list[Lengths], lengths: Lengths) -> Lengths:
-    """Per mille of either side that is used while there is more to come."""
-    used = np.array([pack.used for drawn, pack in take_all(sizes, lengths) if drawn < len(sizes)])
-    return Lengths(*(1000 * used.mean(axis=0) / np.maximum(lengths, 1)).astype(int).tolist())
-
-
-def test_packs_are_nearly_full_at_flan_lengths() -> None:
-    """At 1,280 tokens more than 99% of the slots are used."""
-    assert fill_of(flan_like(10_000), Lengths(1280, 0)).input >= 990
-
-
-def test_both_sides_of_a_pack_fill_up_together() -> None:
-    """Where the sides are to each other as inputs and targets are, each is at least 98% full."""
-    sizes = two_sided(10_000)
-    inputs, targets = sum(each.input for each in sizes), sum(each.target for each in sizes)
-    for length in (2560, 5120):
-        side = round(length * targets / (inputs + targets))
-        assert min(fill_of(sizes, Lengths(length - side, side))) >= 980
-
-
-def test_the_scarce_side_fills_up_where_the_other_cannot() -> None:
-    """At 1,024 to 256 the sides cannot both be full; the one that its examples have more of is, to a few per cent."""
-    sizes = two_sided(10_000)
-    short = [Lengths(each.input, -(-each.target // 4)) for each in sizes]
-
-    assert fill_of(short, Lengths(1024, 256)).input >= 960
-
-
-@pytest.mark.parametrize("mean", [60.0, 204.0, 700.0])
-def test_nobody_waits_for_ever(mean: float) -> None:
-    """An example is in one of the next WINDOW packs: each takes the oldest one first."""
-    packs = [pack for _, pack in take_all(flan_like(6_000, mean), Lengths(1280, 0))]
-    oldest = [min(number for pack in packs[i:] for number in pack.examples) for i in range(0, len(packs), 50)]
-
-    assert [min(packs[i].examples) for i in range(0, len(packs), 50)] == oldest
-
-
-def test_packing_goes_on_from_what_waits() -> None:
-    """The examples that wait are the whole memory: a second window that gets them packs the rest alike."""
-    sizes = two_sided(3_000)
-    lengths = Lengths(1024, 256)
-    window = Window(lengths)
-    numbers = iter(range(len(sizes)))
-
-    def fill(*windows: Window) -> None:
-        while not window.is_full:
-            number = next(numbers)
-            for each in windows:
-                each.add(number, sizes[number])
-
-    for _ in range(60):
-        fill(window)
-        window.take()
-    again = Window(lengths)
-    for number in window.waiting:
-        again.add(number, sizes[number])
-    for _ in range(60):
-        fill(window, again)
-        assert window.take() == again.take()
-    assert len(window.waiting) < WINDOW
 
 
 @given(EXAMPLES)

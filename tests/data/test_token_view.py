@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flan.data.packing import Lengths, PackedDecoder, PackedEncoderDecoder, pack_batch
+from flan.data.packing import PackedDecoder, PackedEncoderDecoder, pack_batch
 from flan.data.token_view import TOKENIZER_FILE, Speller, read_speller, token_parts
 from flan.data.tokens import Tokens, UnusableTokenizer, encode, encode_prompt, encode_target, texts_of
+from flan.data.window import Lengths
 from flan.model.export import export
 from flan.model.load import Architecture, load_model
 from flan.tasks.render import Rendered

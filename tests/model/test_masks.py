@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flan.data.packing import Lengths, PackedBatch, pack_batch
+from flan.data.packing import PackedBatch, pack_batch
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.model.load import Architecture, Model
 from flan.model.masks import (
     block_causal_mask,

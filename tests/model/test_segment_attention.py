@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flan.data.packing import Ints, Lengths, pack_batch
+from flan.data.packing import Ints, pack_batch
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.model.attention import NAME, attend_in_segments, segment_attention, takes_bounds
 from flan.model.load import Architecture, Model
 from flan.model.masks import block_causal_mask, block_mask, forward, to_tensors

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from flan.data.packing import Lengths, pack_batch
+from flan.data.packing import pack_batch
 from flan.data.token_view import token_parts
 from flan.data.tokens import Tokens, encode_prompt, encode_target
+from flan.data.window import Lengths
 from flan.model import greedy as batched
 from flan.model.export import export
 from flan.model.load import Architecture, Model, RenderContractMismatch, load_model

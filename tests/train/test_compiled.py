@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from flan.data.packing import Lengths, pack_batch
+from flan.data.packing import pack_batch
+from flan.data.window import Lengths
 from flan.model.masks import to_tensors
 from flan.train.compiled import compile_layers, lacks_compiler
 from flan.train.objective import Objective

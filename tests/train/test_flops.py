@@ -6,8 +6,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flan.data.packing import Lengths, pack_batch
+from flan.data.packing import pack_batch
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.model.load import Architecture
 from flan.model.masks import forward, to_tensors
 from flan.train.flops import flops_per_token, peak_flops, training_costs, training_flops

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from flan.data.batches import StreamState
-from flan.data.packing import Lengths, pack_lengths
+from flan.data.packing import pack_lengths
+from flan.data.window import Lengths
 from flan.model.load import Architecture
 from flan.rundir import EVENTS, EventWriter, RunSettings, read_events
 from flan.spec import TuneSpec, parse

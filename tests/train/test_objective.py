@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from flan.data.packing import Lengths, PackedBatch, pack_batch, select
+from flan.data.packing import PackedBatch, pack_batch, select
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.model.load import Architecture, Model
 from flan.model.masks import forward, to_tensors
 from flan.train.objective import Objective

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from flan.data.packing import Lengths, pack_batch
+from flan.data.packing import pack_batch
 from flan.data.tokens import Tokens
+from flan.data.window import Lengths
 from flan.model.load import Architecture, Model
 from flan.model.masks import to_tensors
 from flan.train.base import recompute_layers

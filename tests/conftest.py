@@ -4,6 +4,7 @@ And the only four reasons to skip a test: what it needs is not on this machine.
 """
 
 import ctypes
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -61,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for item in items:
                 if item.get_closest_marker(mark):
                     item.add_marker(pytest.mark.skip(reason=f"{mark}: {command}"))
+
+
+def pytest_collection_finish() -> None:
+    """What imports have made is there to stay: the collector need not walk it in the middle of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

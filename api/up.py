@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from flan.errors import FlanError
-from flan.processes import DIE_WITH_PARENT, child_of
+from flan.processes import DIE_WITH_PARENT, child_of, die_with_parent
 
 START_S = 90.0
 STABLE_S = 60.0
@@ -144,7 +144,12 @@ class Stopped(Exception):
 
 
 def up(home: Path, *, host: str, port: int) -> None:
-    """Run the platform on `home` until Ctrl-C or SIGTERM. Raises UpFailed."""
+    """Run the platform on `home` until Ctrl-C or SIGTERM. Raises UpFailed.
+
+    With FLAN_DIE_WITH_PARENT set, it ends with whoever started it.
+    """
+    if os.environ.get(DIE_WITH_PARENT):
+        die_with_parent()
     home = home.expanduser().absolute()
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     os.environ["FLAN_HOME"] = str(home)

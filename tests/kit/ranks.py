@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flan.processes import DIE_WITH_PARENT
+
 PATIENCE_S = 240.0
 
 
@@ -90,4 +92,6 @@ def _surroundings() -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        # A test session that is killed leaves no rank behind.
+        DIE_WITH_PARENT: "1",
     }

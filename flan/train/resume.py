@@ -51,19 +51,21 @@ def choose(settings: RunSettings, spec: TuneSpec, world_size: int, warn: Warn) -
 
 def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: int) -> None:
     """Raise CheckpointMismatch unless the checkpoint is of this spec and this number of ranks."""
-    if state.spec != spec.digest():
-        raise CheckpointMismatch(
-            f"checkpoint {name} is of spec {state.spec[:12]}, this run of {spec.digest()[:12]}",
-            hint="use another folder for checkpoints, or the spec it was made with",
-        )
+    # First: where the ranks differ, the specs mostly do, and for that very reason.
     if state.world_size != world_size:
         raise CheckpointMismatch(
             f"checkpoint {name} was written by {state.world_size} ranks, this run has {world_size}: optimizer "
             "states lie in shards, one for each rank",
-            hint=f"start {state.world_size} ranks. To go on with another number, hand in a new job whose base is a "
-            "model that this one wrote: its weights fit any number, its optimizer states and random states do not",
+            hint=f"go on with {state.world_size} (resources.ranks). To use {world_size}, let it end with "
+            f"{state.world_size}, and hand in a new job whose base is the model it writes: weights fit any number "
+            "of ranks, optimizer states and random states do not",
             checkpoint_ranks=state.world_size,
             ranks=world_size,
+        )
+    if state.spec != spec.digest():
+        raise CheckpointMismatch(
+            f"checkpoint {name} is of spec {state.spec[:12]}, this run of {spec.digest()[:12]}",
+            hint="use another folder for checkpoints, or the spec it was made with",
         )
 
 

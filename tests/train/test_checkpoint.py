@@ -113,15 +113,25 @@ def test_without_checkpoints_a_run_starts_anew(tmp_path: Path) -> None:
     assert _choose(tmp_path, None) is None
 
 
-def test_a_checkpoint_of_another_spec_or_layout_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
     """It is never passed over: the run would start anew beside it. The error says what differs."""
-    _write(tmp_path / "spec", 5, spec=SPEC.model_copy(update={"steps": 7}))
-    _write(tmp_path / "ranks", 5, world_size=2)
+    _write(tmp_path, 5, spec=SPEC.model_copy(update={"steps": 7}))
 
     with pytest.raises(CheckpointMismatch, match="is of spec"):
-        _choose(tmp_path / "spec", "latest")
-    with pytest.raises(CheckpointMismatch, match="written by 2 ranks, this run has 1"):
-        _choose(tmp_path / "ranks", "latest")
+        _choose(tmp_path, "latest")
+
+
+def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path: Path) -> None:
+    """With both numbers and the way out, whether the spec says the number or whoever started the ranks."""
+    theirs = SPEC.model_copy(update={"resources": SPEC.resources.model_copy(update={"ranks": 2})})
+    for folder, spec in (("same", SPEC), ("theirs", theirs)):
+        _write(tmp_path / folder, 5, spec=spec, world_size=2)
+
+        with pytest.raises(CheckpointMismatch, match="written by 2 ranks, this run has 1") as refused:
+            _choose(tmp_path / folder, "latest")
+        assert refused.value.values == {"checkpoint_ranks": 2, "ranks": 1}
+        assert "go on with 2 (resources.ranks)" in str(refused.value.hint)
+        assert "a new job whose base is the model it writes" in str(refused.value.hint)
 
 
 def test_sweeping_removes_only_what_was_left_half_written(tmp_path: Path) -> None:

@@ -180,6 +180,28 @@ def encode_target(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids
     return _target_ids(contract, _text_ids(tokenizer, text))
 
 
+def encode_branches(
+    tokenizer: AnyTokenizer, context: str, continuations: Sequence[str]
+) -> tuple[Ids, list[Ids]]:
+    """Ids of texts that continue `context` without anything between: what all of them begin with, and their rests.
+
+    A text is tokenised whole, so where it begins anew may move the context's last tokens; each rest then holds
+    them, and is at least one token long. Spaces that end the context count to what follows.
+    """
+    stem = context.rstrip(" ")
+    texts = [stem, *(context[len(stem) :] + each for each in continuations)]
+    alone, *wholes = text_ids(tokenizer, [stem, *(stem + each for each in texts[1:])])
+    shared = min([len(alone), *(_num_common(alone, whole) for whole in wholes)])
+    shared = min([shared, *(len(whole) - 1 for whole in wholes)])
+    return np.array(alone[:shared], np.int32), [np.array(whole[shared:], np.int32) for whole in wholes]
+
+
+def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the prefix that both have."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def text_ids(tokenizer: AnyTokenizer, texts: Sequence[str]) -> list[list[int]]:
     """The ids of each text alone, with nothing around it."""
     return [each.ids for each in _bare(tokenizer).encode_batch_fast(list(texts), add_special_tokens=False)]

@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from flan.model.segments import Segment, segments_of
+from flan.model.trees import attend_in_trees, is_trees
 
 NAME = "flan_segments"
 """What the attention is called in the configuration of a network."""
@@ -60,6 +61,11 @@ def takes_bounds(network: PreTrainedModel, device: torch.device) -> bool:
     )
 
 
+def takes_trees(network: PreTrainedModel, device: torch.device) -> bool:
+    """Whether, here, `network` takes bounds of trees (`flan/model/trees.py`); else it wants a mask."""
+    return device.type == "cpu" and not network.config.is_encoder_decoder and attend_in_segments(network)
+
+
 def segment_attention(
     module: nn.Module,
     query: Tensor,
@@ -76,6 +82,10 @@ def segment_attention(
     `attention_mask` is bounds or a mask. In segments on a CPU, sums and products are fp32 whatever the input
     is: its kernel is the faster one there, too.
     """
+    if is_trees(attention_mask):
+        assert attention_mask is not None
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return attend_in_trees(query, key, value, attention_mask, scale), None
     if not is_bounds(attention_mask):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module,

@@ -28,3 +28,19 @@ def group(sizes: Sequence[Size], batch_tokens: int) -> list[list[int]]:
             groups.append([index])
             widest = size
     return groups
+
+
+def fill(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Indices of `lengths` in groups that add up to at most `batch_tokens`, longest first: nothing is padded.
+
+    A sequence that exceeds the budget by itself is a group of its own. Every index comes exactly once.
+    """
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not groups or lengths[index] > room:
+            groups.append([])
+            room = batch_tokens
+        groups[-1].append(index)
+        room -= lengths[index]
+    return groups

@@ -58,12 +58,6 @@ def block_mask(queries_BQ: Tensor, keys_BK: Tensor) -> Tensor:
     return (queries_BQ[:, :, None] == keys_BK[:, None, :])[:, None]
 
 
-def branch_mask(segments_BL: Tensor) -> Tensor:
-    """(B, 1, L, L): segment 1 is a prompt; each later segment continues it, blind to its siblings."""
-    reads_prompt = (segments_BL >= 2)[:, None, :, None] & (segments_BL == 1)[:, None, None, :]
-    return block_causal_mask(segments_BL) | reads_prompt
-
-
 class EncoderDecoderMasks(NamedTuple):
     """Who reads whom in a pack of an encoder-decoder."""
 

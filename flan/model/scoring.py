@@ -1,19 +1,21 @@
 """Log-probability of every option after one shared prefix.
 
-    # B rows, P prompt columns, W option columns, L = P + W, K scored columns, N scored tokens, V vocabulary
+    # B rows, P prompt columns, W option columns, L places, N scored tokens, U places where they are expected,
+    # V vocabulary
 
-A decoder reads a prompt once; its options are branches after it, blind to each other:
+A decoder reads a prompt once; its options are branches after it, blind to each other. All trees of a batch stand
+in one row, without padding:
 
-    columns       0 … P-1            P … L-1
-    tokens        · · prompt         option 1 | option 2 | · ·        (each without its last token)
-    segments      0 0 1 1 1 1        2 2 2      3 3        0 0
-    positions         0 1 2 3        4 5 6      4 5
+    places        0 1 2 3    4 5 6     7 8        9 …
+    tokens        prompt     option 1  option 2   the next prompt       (options without their last token)
+    positions     0 1 2 3    4 5 6     4 5        0 …
 
-Prompts end at the same column, so the head is computed for the last 1 + W columns only. An encoder-decoder
-encodes the prompt once; its decoder reads the options as the segments of a pack. What an option scores is
-what it would score alone, to rounding: softmax and sums are fp32 whatever the weights are.
+The head is computed where a token of an option is expected, nowhere else. An encoder-decoder encodes the prompt
+once; its decoder reads the options as the segments of a pack. What an option scores is what it would score alone,
+to rounding: softmax and sums are fp32 whatever the weights are.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,9 +26,24 @@ from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutput
 
 from flan.data.tokens import ContextExceeded, Ids
-from flan.model.grouping import Size, group
+from flan.errors import FlanError
+from flan.model.attention import takes_trees
+from flan.model.grouping import Size, fill, group
 from flan.model.load import Model
-from flan.model.masks import block_causal_mask, block_mask, branch_mask
+from flan.model.masks import block_causal_mask, block_mask
+from flan.model.trees import tree_bounds, tree_mask
+
+
+class NotFinite(FlanError):
+    """The network gave a logit that is no number."""
+
+    code, blame = "not_finite", "system"
+
+
+class InvalidOptions(FlanError):
+    """Nothing to choose from, or an option without a token."""
+
+    code, blame = "options_invalid", "user"
 
 
 class OptionScore(NamedTuple):
@@ -47,12 +64,13 @@ class _Piece(NamedTuple):
     tokens: tuple[Ids, ...]
 
 
-class _Scored(NamedTuple):
-    """(N,) each: where a batch says what it expects of the options' tokens, option after option."""
+class _Expected(NamedTuple):
+    """What a batch expects, option after option."""
 
-    rows: Tensor
-    columns: Tensor  # of the K for which the head is computed
-    tokens: Tensor
+    logits: Tensor  # (U, V)
+    places: Tensor
+    """(N,): of each token, the row of the logits that speaks of it."""
+    tokens: Tensor  # (N,)
 
 
 @torch.inference_mode()
@@ -63,20 +81,29 @@ def score_options(
 
     Prompts are input ids of the model's contract; options are target ids, their end ids included: without
     them an option never loses to a longer one that begins with it. `batch_tokens` bounds the token slots of
-    a forward pass and changes nothing but rounding. Raises ContextExceeded.
+    a forward pass and changes nothing but rounding. Raises ContextExceeded, InvalidOptions, NotFinite.
     """
+    _check_options(prompts, options)
     _check_context(model, prompts, options)
     scores: list[list[OptionScore | None]] = [[None] * len(row) for row in options]
     pieces = list(_pieces(prompts, options, batch_tokens))
-    sizes = [Size(len(piece.prompt), sum(map(len, piece.tokens))) for piece in pieces]
-    forward = _encoder_decoder_logits if model.network.config.is_encoder_decoder else _decoder_logits
-    for indices in group(sizes, batch_tokens):
+    for indices in _batches(model, pieces, batch_tokens):
         batch = [pieces[i] for i in indices]
-        logits_BKV, scored = forward(model, batch)
-        chosen_NV = logits_BKV[scored.rows, scored.columns].float()
-        logprobs = (-cross_entropy(chosen_NV, scored.tokens, reduction="none")).tolist()
+        is_encoder_decoder = model.network.config.is_encoder_decoder
+        expected = (_encoder_decoder_logits if is_encoder_decoder else _decoder_logits)(model, batch)
+        chosen_NV = expected.logits.float()[expected.places]
+        logprobs = (-cross_entropy(chosen_NV, expected.tokens, reduction="none")).tolist()
         _hand_out(batch, logprobs, scores)
-    return [[score for score in row if score is not None] for row in scores]
+    found = [[score for score in row if score is not None] for row in scores]
+    _check_finite(model, found)
+    return found
+
+
+def _batches(model: Model, pieces: list[_Piece], batch_tokens: int) -> list[list[int]]:
+    sizes = [Size(len(piece.prompt), sum(map(len, piece.tokens))) for piece in pieces]
+    if model.network.config.is_encoder_decoder:
+        return group(sizes, batch_tokens)
+    return fill([sum(size) for size in sizes], batch_tokens)
 
 
 def _pieces(prompts: Sequence[Ids], options: Sequence[Sequence[Ids]], batch_tokens: int) -> Iterator[_Piece]:
@@ -96,48 +123,50 @@ def _piece(example: int, prompt: Ids, options: Sequence[Ids], chunk: list[int]) 
     return _Piece(example, prompt, tuple(chunk), tuple(options[option] for option in chunk))
 
 
-def _decoder_logits(model: Model, batch: list[_Piece]) -> tuple[Tensor, _Scored]:
-    B, P = len(batch), max(len(piece.prompt) for piece in batch)
-    W = max(sum(len(tokens) - 1 for tokens in piece.tokens) for piece in batch)
-    token_ids, segments, positions = (np.zeros((B, P + W), np.int64) for _ in range(3))
-    scored: list[tuple[int, np.ndarray, Ids]] = []
-    for row, (_, prompt, _, options) in enumerate(batch):
-        at = slice(P - len(prompt), P)
-        token_ids[row, at], segments[row, at], positions[row, at] = prompt, 1, np.arange(len(prompt))
-        start = P
-        for segment, tokens in enumerate(options, start=2):
-            at = slice(start, start + len(tokens) - 1)
-            token_ids[row, at], segments[row, at] = tokens[:-1], segment
-            positions[row, at] = len(prompt) + np.arange(len(tokens) - 1)
-            # The first token is expected at the prompt's end (column 0 of K), each other at the one before it.
-            columns = np.r_[0, 1 + start - P + np.arange(len(tokens) - 1)]
-            scored.append((row, columns, tokens))
-            start = at.stop
+def _decoder_logits(model: Model, batch: list[_Piece]) -> _Expected:
+    token_ids: list[Ids] = []
+    positions: list[Ids] = []
+    expected: list[tuple[Ids, Ids]] = []
+    start = 0
+    for _, prompt, _, options in batch:
+        token_ids.append(prompt)
+        positions.append(np.arange(len(prompt), dtype=np.int32))
+        last, start = start + len(prompt) - 1, start + len(prompt)
+        for tokens in options:
+            length = len(tokens) - 1
+            token_ids.append(tokens[:-1])
+            positions.append(len(prompt) + np.arange(length, dtype=np.int32))
+            # The first token is expected at the prompt's end, each other at the one before it.
+            expected.append((np.r_[last, start + np.arange(length)], tokens))
+            start += length
     network, device = model.network, model.network.device
-    logits = network(
-        input_ids=_tensor(token_ids, device),
-        attention_mask=branch_mask(_tensor(segments, device)),
-        position_ids=_tensor(positions, device),
+    places_U, of_N = np.unique(np.concatenate([places for places, _ in expected]), return_inverse=True)
+    trees = tree_bounds([(len(piece.prompt), [len(own) - 1 for own in piece.tokens]) for piece in batch])
+    logits_1UV = network(
+        input_ids=_tensor(np.concatenate(token_ids)[None], device),
+        attention_mask=trees if takes_trees(network, device) else tree_mask(trees).to(device),
+        position_ids=_tensor(np.concatenate(positions)[None], device),
         use_cache=False,
-        logits_to_keep=W + 1,
+        logits_to_keep=_tensor(places_U, device),
     ).logits
-    return logits[:, -(W + 1) :], _gather(scored, device)
+    tokens_N = np.concatenate([tokens for _, tokens in expected])
+    return _Expected(logits_1UV[0], _tensor(of_N, device), _tensor(tokens_N, device))
 
 
-def _encoder_decoder_logits(model: Model, batch: list[_Piece]) -> tuple[Tensor, _Scored]:
+def _encoder_decoder_logits(model: Model, batch: list[_Piece]) -> _Expected:
     B, P = len(batch), max(len(piece.prompt) for piece in batch)
     W = max(sum(map(len, piece.tokens)) for piece in batch)
     prompt_ids, prompt_segments = np.zeros((B, P), np.int64), np.zeros((B, P), np.int64)
     token_ids = np.full((B, W), model.card.contract.prefix_ids[0], np.int64)
     segments = np.zeros((B, W), np.int64)
-    scored: list[tuple[int, np.ndarray, Ids]] = []
+    places: list[Ids] = []
     for row, (_, prompt, _, options) in enumerate(batch):
         prompt_ids[row, : len(prompt)], prompt_segments[row, : len(prompt)] = prompt, 1
         start = 0
         for segment, tokens in enumerate(options, start=1):
             token_ids[row, start + 1 : start + len(tokens)] = tokens[:-1]
             segments[row, start : start + len(tokens)] = segment
-            scored.append((row, start + np.arange(len(tokens)), tokens))
+            places.append(row * W + start + np.arange(len(tokens), dtype=np.int32))
             start += len(tokens)
     network, device = model.network, model.network.device
     prompt_segments_BP, segments_BW = _tensor(prompt_segments, device), _tensor(segments, device)
@@ -145,21 +174,17 @@ def _encoder_decoder_logits(model: Model, batch: list[_Piece]) -> tuple[Tensor, 
         input_ids=_tensor(prompt_ids, device),
         attention_mask=block_mask(prompt_segments_BP, prompt_segments_BP),
     ).last_hidden_state
-    logits = network(
+    logits_BWV = network(
         encoder_outputs=BaseModelOutput(last_hidden_state=hidden_BPD),
         attention_mask=block_mask(torch.ones_like(segments_BW), prompt_segments_BP),
         decoder_input_ids=_tensor(token_ids, device),
         decoder_attention_mask=block_causal_mask(segments_BW),
         use_cache=False,
     ).logits
-    return logits, _gather(scored, device)
-
-
-def _gather(scored: list[tuple[int, np.ndarray, Ids]], device: torch.device) -> _Scored:
-    rows = np.concatenate([np.full(len(tokens), row) for row, _, tokens in scored])
-    columns = np.concatenate([columns for _, columns, _ in scored])
-    tokens = np.concatenate([tokens for _, _, tokens in scored])
-    return _Scored(_tensor(rows, device), _tensor(columns, device), _tensor(tokens, device))
+    tokens_N = np.concatenate([tokens for piece in batch for tokens in piece.tokens])
+    return _Expected(
+        logits_BWV.flatten(0, 1), _tensor(np.concatenate(places), device), _tensor(tokens_N, device)
+    )
 
 
 def _hand_out(batch: list[_Piece], logprobs: list[float], scores: list[list[OptionScore | None]]) -> None:
@@ -169,6 +194,27 @@ def _hand_out(batch: list[_Piece], logprobs: list[float], scores: list[list[Opti
             own = tuple(logprobs[start : start + len(tokens)])
             scores[piece.example][option] = OptionScore(sum(own), len(own), own)
             start += len(tokens)
+
+
+def _check_options(prompts: Sequence[Ids], options: Sequence[Sequence[Ids]]) -> None:
+    for number, (prompt, row) in enumerate(zip(prompts, options, strict=True)):
+        if len(prompt) and len(row) and all(map(len, row)):
+            continue
+        what = "no token" if not len(prompt) else "no option" if not len(row) else "an option without a token"
+        raise InvalidOptions(
+            f"prompt {number} of {len(prompts)} has {what}", hint="leave the row out, or mend its template"
+        )
+
+
+def _check_finite(model: Model, scores: list[list[OptionScore]]) -> None:
+    for number, row in enumerate(scores):
+        for option, score in enumerate(row):
+            if not math.isfinite(score.logprob):
+                raise NotFinite(
+                    f"{model.card.name} gives option {option} of prompt {number} a log-probability of "
+                    f"{score.logprob}",
+                    hint="its weights are damaged, or overflow: evaluate it in fp32, or go back to a checkpoint",
+                )
 
 
 def _check_context(model: Model, prompts: Sequence[Ids], options: Sequence[Sequence[Ids]]) -> None:

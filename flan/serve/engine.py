@@ -26,7 +26,7 @@ from flan.data.tokens import Ids
 from flan.errors import FlanError
 from flan.model.load import Model
 from flan.model.sampling import draw_tokens, token_logprobs
-from flan.model.scoring import OptionScore, score_options
+from flan.model.scoring import NotFinite, OptionScore, score_options
 from flan.serve.attention import Reader, Rows
 from flan.serve.sequences import Completion, Piece, Request, Writing
 from flan.spec import Sampling
@@ -51,12 +51,6 @@ class EngineStopped(FlanError):
     """The engine no longer runs: it was told to stop, or it failed."""
 
     code, blame = "engine_stopped", "infra"
-
-
-class NotFinite(FlanError):
-    """The network gave a logit that is no number."""
-
-    code, blame = "not_finite", "system"
 
 
 class Status(NamedTuple):

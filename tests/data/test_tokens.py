@@ -10,6 +10,7 @@ from flan.data.tokens import (
     TargetTooLong,
     UnusableTokenizer,
     encode,
+    encode_branches,
     encode_prompt,
     encode_target,
     fit,
@@ -170,3 +171,33 @@ def test_padding_that_is_the_end_token_is_no_fault() -> None:
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
     assert (contract.prefix_ids, contract.separator_ids, contract.end_ids) == ((), (END,), (END,))
     assert encode_target(tokenizer, contract, "a</s>").tolist().count(END) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    context=st.text("ab film.\n ", min_size=1, max_size=20),
+    rests=st.lists(st.text("ab was.", min_size=1, max_size=8), min_size=1, max_size=4),
+)
+def test_what_continues_a_text_is_tokenised_with_it(context: str, rests: list[str]) -> None:
+    """Each branch is its whole text tokenised at once, and what they share is no longer than the context."""
+    shared, branches = encode_branches(tiny_tokenizer(), context, rests)
+
+    for rest, branch in zip(rests, branches, strict=True):
+        assert len(branch) > 0
+        assert [*shared, *branch] == tiny_tokenizer().encode(context + rest, add_special_tokens=False)
+    assert tiny_tokenizer().decode(shared) == context[: len(tiny_tokenizer().decode(shared))]
+
+
+def test_a_token_that_spans_the_border_belongs_to_the_branches() -> None:
+    """Where a continuation changes the context's last token, all options begin before it; spaces go to them."""
+    tokenizer = tiny_tokenizer()
+    whole, alone = (tokenizer.encode(text, add_special_tokens=False) for text in ("positive", "posi"))
+    assert whole[: len(alone)] != alone
+
+    shared, (merged, apart) = encode_branches(tokenizer, "posi", ["tive", "!"])
+    spaced, (after,) = encode_branches(tokenizer, "red ", ["blue"])
+
+    assert [*shared, *merged] == whole
+    assert tokenizer.decode([*shared, *apart]) == "posi!"
+    assert tokenizer.decode(spaced) == "red"
+    assert tokenizer.decode(after) == " blue"

@@ -15,7 +15,6 @@ from flan.data.window import Lengths
 from flan.model.load import Architecture, Model
 from flan.model.masks import (
     block_causal_mask,
-    branch_mask,
     encoder_decoder_masks,
     forward,
     to_tensors,
@@ -66,19 +65,6 @@ def test_a_place_reads_what_precedes_it_in_its_segment_and_nothing_else() -> Non
         [0, 0, 1, 0, 0],
         [0, 0, 1, 1, 0],
         [0, 0, 0, 0, 1],
-    ]
-
-
-def test_a_branch_reads_the_prompt_and_itself() -> None:
-    """Options continue the prompt and are blind to each other."""
-    mask = branch_mask(torch.tensor([[0, 1, 1, 2, 3]]))
-
-    assert mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [0, 1, 0, 0, 0],
-        [0, 1, 1, 0, 0],
-        [0, 1, 1, 1, 0],
-        [0, 1, 1, 0, 1],
     ]
 
 

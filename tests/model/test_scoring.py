@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from flan.data.tokens import ContextExceeded
+from flan.model import scoring
 from flan.model.load import Architecture, Model
-from flan.model.scoring import score_options
+from flan.model.scoring import InvalidOptions, NotFinite, score_options
 from tests.kit.models import TINY_CONTEXT, TINY_VOCABULARY, tiny_model
 from tests.model.naive import target_logprobs
 
@@ -37,6 +39,29 @@ def logprobs(
 ) -> list[list[float]]:
     scores = score_options(model(architecture), prompts, options, batch_tokens=batch_tokens)
     return [[score.logprob for score in row] for row in scores]
+
+
+def gpt2() -> Model:
+    """A network whose positions are learnt, in a decoder whose layers are not Llama's."""
+    plain = tiny_model("decoder")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        config = GPT2Config(
+            vocab_size=TINY_VOCABULARY, n_positions=TINY_CONTEXT, n_embd=32, n_layer=2, n_head=2
+        )
+        return plain._replace(network=GPT2LMHeadModel(config).eval())
+
+
+def test_learnt_positions_continue_from_the_prompt() -> None:
+    """Another family of networks, where an option at a wrong place would score otherwise."""
+    asked = ids(1, 20), [option(3, 4), option(4, 1)]
+    network = gpt2()
+
+    [found] = score_options(network, [asked[0]], [asked[1]], batch_tokens=500)
+
+    for tokens, score in zip(asked[1], found, strict=True):
+        alone = target_logprobs(network, asked[0], tokens)
+        np.testing.assert_allclose(score.token_logprobs, alone.numpy(), atol=BOUND)
 
 
 QUESTIONS = st.lists(
@@ -115,6 +140,43 @@ def test_many_options_are_split_over_forwards(architecture: Architecture) -> Non
 
     assert [score.logprob for score in split] == pytest.approx(together, abs=BOUND)
     assert max(slots) <= 64
+
+
+def test_masks_say_what_bounds_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that wants masks, as on a GPU, finds the same scores."""
+    asked = [ids(1, 20), ids(2, 7)], [[option(3, 2), option(4, 0)], [option(5, 4)]]
+    bounded = logprobs("decoder", *asked, 500)
+
+    monkeypatch.setattr(scoring, "takes_trees", lambda *_: False)
+    masked = logprobs("decoder", *asked, 500)
+
+    assert masked == [pytest.approx(row, abs=BOUND) for row in bounded]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_a_logit_that_is_no_number_is_an_error(architecture: Architecture, damage: float) -> None:
+    """Damaged weights give no choice, and say which question met them."""
+    damaged = tiny_model(architecture)
+    with torch.no_grad():
+        damaged.network.get_input_embeddings().weight[7] = damage
+
+    with pytest.raises(NotFinite, match="option 0 of prompt 0"):
+        score_options(damaged, [np.array([7, 8], np.int32)], [[option(1, 2)]], batch_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "what"),
+    [
+        (ids(1, 0), [option(1, 1)], "no token"),
+        (ids(1, 3), [], "no option"),
+        (ids(1, 3), [option(1, 1), ids(1, 0)], "an option without a token"),
+    ],
+)
+def test_nothing_to_choose_from_is_an_error(prompt: np.ndarray, options: list, what: str) -> None:
+    """Which prompt it is, and what it lacks."""
+    with pytest.raises(InvalidOptions, match=f"prompt 1 of 2 has {what}"):
+        score_options(model("decoder"), [ids(9, 3), prompt], [[option(1, 1)], options], batch_tokens=100)
 
 
 def test_a_prompt_beyond_the_context_is_refused() -> None:

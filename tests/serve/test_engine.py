@@ -9,7 +9,8 @@ import torch
 
 from flan.data.tokens import encode_target
 from flan.model.load import Architecture
-from flan.serve.engine import EngineStopped, NotFinite, Overloaded
+from flan.model.scoring import NotFinite
+from flan.serve.engine import EngineStopped, Overloaded
 from flan.serve.sequences import Completion, Piece
 from tests.model import naive
 from tests.serve.lively import (

@@ -1,0 +1,317 @@
+"""How fast options are ranked: FLAN's scorer and lm-evaluation-harness, on the same model and examples.
+
+    python benchmarks/scoring.py --lm-eval PYTHON [--options 2 4 10] [--prompts 60 200 600]
+                                 [--precisions fp32 bf16] [--examples 500] [--chunks 5] [--smoke]
+
+An example is a prompt of so many tokens and so many options of five; one-token options are cells apart
+(`4x200_one_token`). Words are drawn at random, a word is a token. Both sides begin with the text and end with the
+sum of each option's log-probabilities:
+
+    flan       tokenises context and option together, then `score_options`
+    lm_eval    `HFLM.loglikelihood` with the batch that its automatic mode finds; the search is not timed
+
+PYTHON is an interpreter that has the harness (`pip install lm_eval==0.4.13 torch==2.13.0 transformers==5.23.0`, in a
+virtual environment of its own). Without it only FLAN's rates are measured. Both sides live in one process each and take
+the examples of a cell in turns, chunk by chunk, so what else the machine does hits both alike. The rates are examples a
+second of processor time, one thread each. In fp32 the choices of both sides must be the same, or the run fails.
+
+The last line is JSON: ratios are FLAN's rate over the other's (`lm_eval_4x200_fp32`).
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MODEL = {
+    "vocab_size": 16_384, "hidden_size": 512, "intermediate_size": 1_365, "num_hidden_layers": 6,
+    "num_attention_heads": 8, "num_key_value_heads": 8,
+}  # fmt: skip
+"""A Llama of 27 million weights, tied embeddings: the shape of `preset:mini`."""
+BATCH_TOKENS = 4_096
+"""FLAN's default."""
+OPTION_TOKENS = 5
+ALMOST = 1e-3
+"""Sums of an example closer than this are a tie: either choice is right."""
+
+
+class Cell(NamedTuple):
+    """What is asked."""
+
+    options: int
+    prompt: int
+    precision: str
+    option_tokens: int = OPTION_TOKENS
+
+    @property
+    def name(self) -> str:
+        """As the ratios are called."""
+        apart = "" if self.option_tokens == OPTION_TOKENS else "_one_token"
+        return f"{self.options}x{self.prompt}{apart}_{self.precision}"
+
+
+Example = tuple[str, list[str]]
+"""A context, and the options as they continue it."""
+
+
+def examples(cell: Cell, number: int) -> list[Example]:
+    """The same at every call; doubled options are as unlikely as they are."""
+    random = np.random.default_rng([cell.options, cell.prompt, cell.option_tokens])
+
+    def words(count: int) -> str:
+        return " ".join(f"w{i}" for i in random.integers(3, MODEL["vocab_size"], count))
+
+    return [
+        (words(cell.prompt), [f" {words(cell.option_tokens)}" for _ in range(cell.options)])
+        for _ in range(number)
+    ]
+
+
+def make_model(directory: Path) -> None:
+    """An untrained network whose words are told apart, and its tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, MODEL["vocab_size"])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>").save_pretrained(
+        directory
+    )
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            **MODEL,
+            tie_word_embeddings=True,
+            max_position_embeddings=2_048,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
+    )
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim == 2:
+                weight.mul_(2.0)
+    network.save_pretrained(directory)
+
+
+Scorer = Callable[[list[Example]], list[list[float]]]
+
+
+def flan_side(directory: Path, precision: str) -> Scorer:
+    """As an evaluation does it."""
+    import torch
+
+    from flan.data.tokens import encode_branches
+    from flan.model.load import load_model
+    from flan.model.scoring import score_options
+
+    model = load_model(directory, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+
+    def score(asked: list[Example]) -> list[list[float]]:
+        encoded = [encode_branches(model.tokenizer, context, options) for context, options in asked]
+        found = score_options(
+            model, [prompt for prompt, _ in encoded], [own for _, own in encoded], batch_tokens=BATCH_TOKENS
+        )
+        return [[each.logprob for each in row] for row in found]
+
+    return score
+
+
+def lm_eval_side(directory: Path, precision: str) -> Scorer:
+    """As its `simple_evaluate` asks a multiple-choice task."""
+    import logging
+
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    logging.disable(logging.WARNING)
+    dtype = {"fp32": "float32", "bf16": "bfloat16"}[precision]
+    model = HFLM(pretrained=str(directory), dtype=dtype, device="cpu", batch_size="auto", max_length=1_024)
+    longest: dict[int, int] = {}
+
+    def score(asked: list[Example]) -> list[list[float]]:
+        length = max(len(context.split()) for context, _ in asked)
+        requests = [
+            Instance(request_type="loglikelihood", doc={}, arguments=(context, option), idx=i)
+            for context, options in asked
+            for i, option in enumerate(options)
+        ]
+        if length not in longest:
+            model.batch_size_per_gpu = "auto"
+            model.loglikelihood(requests[:64], disable_tqdm=True)
+            longest[length] = model.batch_sizes[0]
+        model.batch_size_per_gpu = longest[length]
+        sums = iter(found for found, _ in model.loglikelihood(requests, disable_tqdm=True))
+        return [[next(sums) for _ in options] for _, options in asked]
+
+    return score
+
+
+def serve_side(side: str, directory: Path) -> None:
+    """Take chunks from the standard input until it ends; answer each with a line."""
+    import torch
+
+    torch.set_num_threads(1)
+    make = {"flan": flan_side, "lm_eval": lm_eval_side}[side]
+    scorers: dict[str, Scorer] = {}
+    for line in sys.stdin:
+        *shape, first, last, is_warm = json.loads(line)
+        cell = Cell(*shape)
+        if cell.precision not in scorers:
+            scorers[cell.precision] = make(directory, cell.precision)
+        asked = examples(cell, last)[first:]
+        if not is_warm:
+            scorers[cell.precision](asked[:8])
+        wall, cpu = time.perf_counter(), time.process_time()
+        sums = scorers[cell.precision](asked)
+        spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        print(json.dumps({"sums": sums, **spent}), flush=True)
+
+
+class Side:
+    """One of the two, in its process."""
+
+    def __init__(self, name: str, interpreter: str, directory: Path) -> None:
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
+        }  # fmt: skip
+        command = [interpreter, __file__, "--side", name, "--directory", str(directory)]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, cell: Cell, first: int, last: int) -> dict[str, Any]:
+        """What it found for these examples, and what that took."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps([*cell, first, last, first > 0]) + "\n")
+        self.process.stdin.flush()
+        # Libraries may say something of their own first.
+        while line := self.process.stdout.readline():
+            if line.startswith('{"sums"'):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        sys.exit("a side ended early")
+
+
+@contextmanager
+def sides(interpreters: dict[str, str], directory: Path) -> Iterator[dict[str, Side]]:
+    """Both, until the block ends."""
+    started = {name: Side(name, interpreter, directory) for name, interpreter in interpreters.items()}
+    try:
+        yield started
+    finally:
+        for side in started.values():
+            assert side.process.stdin is not None
+            side.process.stdin.close()
+            side.process.wait()
+
+
+def measure(cell: Cell, asked: dict[str, Side], number: int, chunks: int) -> dict[str, float]:
+    """Examples a second of processor time, side by side. Ends the run where fp32 choices differ."""
+    edges = np.linspace(0, number, chunks + 1).astype(int).tolist()
+    cpu_s, wall_s = dict.fromkeys(asked, 0.0), dict.fromkeys(asked, 0.0)
+    num_other = 0
+    for first, last in itertools.pairwise(edges):
+        sums: dict[str, Any] = {}
+        for name, side in asked.items():
+            found = side.ask(cell, first, last)
+            cpu_s[name] += found["cpu_s"]
+            wall_s[name] += found["wall_s"]
+            sums[name] = np.array(found["sums"])
+        if len(sums) == 2:
+            ours, theirs = sums["flan"], sums["lm_eval"]
+            rows = np.arange(len(ours))
+            num_other += int((theirs.max(axis=1) - theirs[rows, ours.argmax(axis=1)] > ALMOST).sum())
+    if cell.precision == "fp32" and num_other:
+        sys.exit(f"{cell.name}: {num_other} of {number} choices differ")
+    rates = {name: number / spent for name, spent in cpu_s.items()}
+    for name, rate in rates.items():
+        print(
+            f"{cell.name:22} {name:8} {rate:>8.1f} examples a CPU second  {number / wall_s[name]:>8.1f} a second  "
+            f"{num_other} of {number} other choices",
+            flush=True,
+        )
+    return rates
+
+
+def main() -> None:
+    """Run all cells and print the table, then the line of JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lm-eval", metavar="PYTHON")
+    parser.add_argument("--options", nargs="+", type=int, default=[2, 4, 10])
+    parser.add_argument("--prompts", nargs="+", type=int, default=[60, 200, 600])
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--one-token", action="store_true", help="one-token options alone")
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--chunks", type=int, default=5, help="turns in which a cell's examples are taken")
+    parser.add_argument("--smoke", action="store_true", help="24 examples, 4 options, prompts of 60 and 200")
+    parser.add_argument("--side", choices=["flan", "lm_eval"], help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        serve_side(given.side, given.directory)
+        return
+    if given.smoke:
+        given.options, given.prompts, given.examples, given.chunks = [4], [60, 200], 24, 2
+    interpreters = {"flan": sys.executable}
+    if given.lm_eval:
+        interpreters["lm_eval"] = given.lm_eval
+    else:
+        print("no --lm-eval PYTHON: the harness is not measured, and there are no ratios")
+    tokens = [1] if given.one_token else [OPTION_TOKENS]
+    cells = [
+        Cell(options, prompt, precision, each)
+        for precision in given.precisions
+        for prompt in given.prompts
+        for options in given.options
+        for each in tokens
+    ]
+    ratios, rates = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder))
+        with sides(interpreters, Path(folder)) as asked:
+            for cell in cells:
+                rate = measure(cell, asked, given.examples, given.chunks)
+                rates[cell.name] = {name: round(each, 2) for name, each in rate.items()}
+                if "lm_eval" in rate:
+                    ratios[f"lm_eval_{cell.name}"] = round(rate["flan"] / rate["lm_eval"], 2)
+    settings = {
+        "model": MODEL, "examples": given.examples, "chunks": given.chunks, "batch_tokens": BATCH_TOKENS,
+        "threads": 1, "unit": "examples per CPU second",
+    }  # fmt: skip
+    machine = {
+        "cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "scoring",
+                "ratios": ratios,
+                "rates": rates,
+                "settings": settings,
+                "machine": machine,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

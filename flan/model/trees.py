@@ -62,7 +62,8 @@ def tree_mask(bounds: Tensor) -> Tensor:
     is_root_L, tree_L = (starts == roots)[part_L], roots[part_L]
     same_part_LL = part_L[:, None] == part_L
     reads_prompt_LL = (tree_L[:, None] == tree_L) & is_root_L
-    return ((same_part_LL | reads_prompt_LL) & torch.ones_like(same_part_LL).tril())[None, None]
+    reads_LL: Tensor = (same_part_LL | reads_prompt_LL) & torch.ones_like(same_part_LL).tril()
+    return reads_LL[None, None]
 
 
 def is_trees(mask: Tensor | None) -> bool:

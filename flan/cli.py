@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import downloads, exchange, leaks, previews, renderings
+from flan import downloads, exchange, leaks, previews, renderings, reproduce
 from flan.errors import NotFound
 from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
@@ -39,6 +39,7 @@ app = typer.Typer(
 downloads.data_app.command("leakage")(leaks.data_leakage)
 app.add_typer(downloads.data_app, name="data")
 app.add_typer(exchange.import_app, name="import")
+app.command("reproduce")(reproduce.reproduce)
 
 SpecFile = Annotated[
     Path, typer.Option("--file", "-f", help="Job spec, YAML or JSON; - reads standard input.")

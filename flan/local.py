@@ -89,6 +89,11 @@ def prepare(spec: Spec, out: Path, data: Path | None, brought: Path | None = Non
     """
     store = Store(out / "store")
     resolved = resolve(spec, LocalLibrary(store, brought), Places(data=data, store=store))
+    return lay_out(resolved.spec, out, store, data)
+
+
+def lay_out(spec: Spec, out: Path, store: Store, data: Path | None) -> Path:
+    """The run directory of a resolved spec under `out`, ready for its ranks."""
     directory = out / "run"
     settings = RunSettings(
         attempt=_next_attempt(directory),
@@ -101,7 +106,7 @@ def prepare(spec: Spec, out: Path, data: Path | None, brought: Path | None = Non
     )
     (directory / rundir.OUTCOME).unlink(missing_ok=True)
     (directory / rundir.EVENTS).unlink(missing_ok=True)
-    rundir.prepare(directory, resolved.spec, settings)
+    rundir.prepare(directory, spec, settings)
     return directory
 
 

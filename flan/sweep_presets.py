@@ -5,7 +5,7 @@ real rows: one GPU, or a night on a CPU; what is not on the machine is left out 
 (Wei et al. 2022, 2.4: 30,000 steps of 8,192 tokens, Adafactor at 3e-5, inputs of 1,024 tokens, targets of 256),
 from a pretrained model that the request names: the paper's own was never released.
 
-In every cell one job tunes (`model`) and two measure: `tuned` that model, `untuned` the base beside it. Without a
+In every cell one job tunes (`model`) and two measure: `tuned` that model, `base` the base beside it. Without a
 base of the request's, `start` makes one that has seen no task: at tiny a network with random weights, at small
 a language model of plain text.
 """
@@ -95,7 +95,7 @@ _SIZES: Mapping[Scale, _Size] = {
             "steps": 400, "input_length": 512, "target_length": 128, "micro_batch": "auto", "checkpoint_every": 100,
             "optimizer": {"name": "adamw", "learning_rate": 5e-4, "warmup_steps": 20},
         },
-        measure={"split": "test", "limit": 100, "input_length": 512, "max_new_tokens": 64},
+        measure={"split": "test", "dev": {}, "limit": 100, "input_length": 512, "max_new_tokens": 64},
         start={
             "objective": "lm",
             "corpus": {"texts": [
@@ -118,7 +118,7 @@ _SIZES: Mapping[Scale, _Size] = {
         collection="flan",
         tasks=("preset:flan2021",),
         tune={"micro_batch": "auto"},
-        measure={"split": "test", "batch_tokens": 65_536},
+        measure={"split": "test", "dev": {}, "batch_tokens": 65_536},
         start=None,
         ladder=(),
         clusters=EVALUATED,
@@ -176,7 +176,7 @@ def _check_bases(sweep: SweepSpec, size: _Size) -> None:
 
 
 def _jobs(size: _Size, bases: Sequence[str], held_out: Sequence[str] = (), tasks: Sequence[str] = ()) -> Jobs:
-    """start, model, untuned and tuned. `held_out` and `tasks` are those of all cells together."""
+    """start, model, base and tuned. `held_out` and `tasks` are those of all cells together."""
     made = "job:start@base" if size.collection == "synthetic" else "job:start"
     base = bases[0] if bases else made
     jobs: Jobs = {} if bases else {"start": _start(size, held_out, tasks)}
@@ -185,7 +185,7 @@ def _jobs(size: _Size, bases: Sequence[str], held_out: Sequence[str] = (), tasks
     measured = [*(f"cluster:{cluster}" for cluster in held_out), *tasks]
     return jobs | {
         "model": {"kind": "tune", "base": base, "mixture": _mixture(size, hold_out), **size.tune},
-        "untuned": {"kind": "evaluate", "model": base, "tasks": measured, **measure},
+        "base": {"kind": "evaluate", "model": base, "tasks": measured, **measure},
         "tuned": {"kind": "evaluate", "model": "job:model", "tasks": measured, **measure},
     }
 
@@ -280,16 +280,16 @@ def _scale(size: _Size, bases: Sequence[str]) -> Experiment:
 
 
 def _on(base: str) -> Sets:
-    return {"/model/base": base, "/untuned/model": base}
+    return {"/model/base": base, "/base/model": base}
 
 
 def _few_shot(size: _Size, bases: Sequence[str]) -> Experiment:
     """Figure 9: each question alone, and behind as many solved rows as fit (16 at most, 960 tokens in all)."""
     settings: list[tuple[str, Sets]] = [
-        ("zero-shot", {"/untuned/few_shot": None, "/tuned/few_shot": None}),
+        ("zero-shot", {"/base/few_shot": None, "/tuned/few_shot": None}),
         (
             f"up to {size.shots['shots']} shots",
-            {"/untuned/few_shot": size.shots, "/tuned/few_shot": size.shots},
+            {"/base/few_shot": size.shots, "/tuned/few_shot": size.shots},
         ),
     ]
     return _jobs(size, bases, size.clusters), [_held_out(size.clusters), _axis("exemplars", settings)]
@@ -306,20 +306,20 @@ def _soft_prompt(size: _Size, bases: Sequence[str]) -> Experiment:
         "steps": size.prompt_steps,
         "mixture": {"collection": size.collection, "tasks": [], "missing": "fail", "include_inverted": False},
     }
-    for which, base in (("untuned", jobs["model"]["base"]), ("tuned", "job:model")):
+    for which, base in (("base", jobs["model"]["base"]), ("tuned", "job:model")):
         jobs[f"prompt-{which}"] = {"kind": "tune", "base": base, **learnt}
         jobs[which]["model"] = f"job:prompt-{which}"
     tasks = [
         (
             task,
             {"/model/mixture/hold_out/clusters": [cluster]}
-            | {f"/prompt-{which}/mixture/tasks": [task] for which in ("untuned", "tuned")}
-            | {f"/{which}/tasks": [task] for which in ("untuned", "tuned")},
+            | {f"/prompt-{which}/mixture/tasks": [task] for which in ("base", "tuned")}
+            | {f"/{which}/tasks": [task] for which in ("base", "tuned")},
         )
         for task, cluster in size.prompted.items()
     ]
     rows = [
-        (label, {f"/prompt-{which}/mixture/examples_cap": cap for which in ("untuned", "tuned")})
+        (label, {f"/prompt-{which}/mixture/examples_cap": cap for which in ("base", "tuned")})
         for label, cap in PROMPT_ROWS.items()
     ]
     return jobs, [_axis("task", tasks), _axis("rows", rows)]

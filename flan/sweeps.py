@@ -40,6 +40,12 @@ class Need(NamedTuple):
         """As specs write it."""
         return f"job:{self.child}" + ("@base" if self.role == "base" else "")
 
+    @classmethod
+    def of(cls, reference: str) -> "Need | None":
+        """What a spec that names `reference` waits for; None where it names a model that is there."""
+        found = _JOB.fullmatch(reference)
+        return cls(found["name"], "base" if found["base"] else "tuned") if found else None
+
 
 class Child(NamedTuple):
     """One job of a sweep."""
@@ -118,7 +124,7 @@ def expand(sweep: SweepSpec) -> Expansion:
 
 def needed_model(spec: ChildSpec) -> Need | None:
     """The child whose model `spec` waits for, where it names one."""
-    return _need_of(getattr(spec, MODEL_FIELD[spec.kind]))
+    return Need.of(getattr(spec, MODEL_FIELD[spec.kind]))
 
 
 def content_digest(spec: ChildSpec, needed: str | None = None) -> str:
@@ -135,11 +141,6 @@ def content_digest(spec: ChildSpec, needed: str | None = None) -> str:
         if value["pins"] is not None:
             value["pins"]["model"] = None  # where the model is there already it is the same job
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def _need_of(reference: Any) -> Need | None:
-    found = _JOB.fullmatch(reference) if isinstance(reference, str) else None
-    return Need(found["name"], "base" if found["base"] else "tuned") if found else None
 
 
 def _combinations(sweep: SweepSpec) -> Iterator[tuple[_Chosen, ...]]:
@@ -174,7 +175,7 @@ def _cell(sweep: SweepSpec, chosen: Sequence[_Chosen], children: dict[str, Child
         if known is None:
             given = {"name": name} | ({MODEL_FIELD[spec.kind]: need.reference} if need else {})
             children[name] = Child(name, job, shaped_by, spec.model_copy(update=given), need)
-    return Cell(labels, named)
+    return Cell(labels, {job: named[job] for job in sweep.jobs})
 
 
 def _set(
@@ -243,7 +244,8 @@ def _in_order(values: Mapping[str, Any], where: str) -> list[str]:
     problems = []
     for job, value in values.items():
         field = MODEL_FIELD.get(value.get("kind", ""), "model")
-        need = _need_of(value.get(field))
+        reference = value.get(field)
+        need = Need.of(reference) if isinstance(reference, str) else None
         needs[job] = need.child if need else None
         if need is not None and (said := _unmakeable(need, values)) is not None:
             message, hint = said

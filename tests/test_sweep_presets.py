@@ -42,11 +42,11 @@ def test_every_preset_is_a_sweep_at_every_scale(preset: PresetName, scale: Scale
                 excluded(tasks, mixture.hold_out, taxonomy)
     by_name = {child.name: child.spec for child in found.children}
     for cell in found.cells:
-        tuned, untuned = by_name[cell.children["tuned"]], by_name[cell.children["untuned"]]
+        tuned, base = by_name[cell.children["tuned"]], by_name[cell.children["base"]]
         assert isinstance(tuned, EvaluateSpec)
-        assert isinstance(untuned, EvaluateSpec)
-        assert set(tuned.tasks) <= set(untuned.tasks)
-        assert (tuned.limit, tuned.split, tuned.few_shot) == (untuned.limit, untuned.split, untuned.few_shot)
+        assert isinstance(base, EvaluateSpec)
+        assert set(tuned.tasks) <= set(base.tasks)
+        assert (tuned.limit, tuned.split, tuned.few_shot) == (base.limit, base.split, base.few_shot)
 
 
 def test_full_is_the_published_recipe() -> None:
@@ -83,7 +83,7 @@ def test_instructions_evaluate_each_tuning_as_the_paper_did() -> None:
         ("dataset_name", "dataset_name"),
     }
     assert len(specs(found, "model")) == 3 * 4
-    assert {spec.prompt_format for spec in specs(found, "untuned")} == {"instructions"}
+    assert {spec.prompt_format for spec in specs(found, "base")} == {"instructions"}
 
 
 def test_ablations_vary_one_thing() -> None:

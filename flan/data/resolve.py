@@ -20,6 +20,7 @@ from flan.data.sound import unusable
 from flan.errors import Conflict, FlanError, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, Pins, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
+from flan.sweeps import Need
 from flan.tasks.formats import formatted
 from flan.tasks.holdouts import excluded
 from flan.tasks.task import Task
@@ -157,7 +158,7 @@ def _model(spec: Spec, library: Library) -> tuple[str | None, ModelCard | None]:
     except FlanError as error:
         error.pointer = error.pointer or pointer
         raise
-    if digest is None and not isinstance(spec, TuneSpec):
+    if digest is None and not (isinstance(spec, TuneSpec) or Need.of(reference)):
         raise NotFound(f"{reference!r} has no weights to {spec.kind}", hint="tune it first", pointer=pointer)
     return digest, card
 

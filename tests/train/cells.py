@@ -27,6 +27,8 @@ from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places
 from flan.data.stream import Stream
 from flan.errors import FlanError
+from flan.model.masks import Batch
+from flan.processes import die_with_parent
 from flan.rundir import EventWriter
 from flan.spec import Document, TuneSpec, parse
 from flan.stopping import WishReader
@@ -46,11 +48,12 @@ from tests.train.adafactor_rule import UPDATES, Linear, gradients, rates
 class Fault(Document):
     """What goes wrong at the last rank, when it has passed `calls` micro-batches through the network.
 
+    loss_nan: the losses of the second task.
     disk_full: while its second checkpoint is written, however many steps that takes.
     slow_disk: at every rank, what is saved between `calls` and `until` micro-batches is written after them.
     """
 
-    kind: Literal["loss_nan", "gradient_inf", "disk_full", "slow_disk"]
+    kind: Literal["loss_nan", "gradient_inf", "disk_full", "slow_disk", "out_of_memory"]
     calls: int
     until: int = 0
 
@@ -65,6 +68,7 @@ class Cell(Document):
 
 def main(cells: Path) -> None:
     """Be one rank of every cell, in order."""
+    die_with_parent()
     ranks = meet("cpu")
     with process_group(ranks):
         for document in json.loads(cells.read_text()):
@@ -169,7 +173,7 @@ class Breakage:
         now = self._module.state_dict()
         return [name for name, weight in self._before.items() if not torch.equal(weight, now[name])]
 
-    def _strike(self, module: nn.Module, _: Any, loss: Tensor) -> Tensor | None:
+    def _strike(self, module: nn.Module, batches: tuple[Batch], loss: Tensor) -> Tensor | None:
         if not isinstance(module, Objective):
             return None
         if module is not self._counted:  # those before were tests of the network, not steps
@@ -179,10 +183,15 @@ class Breakage:
             return None
         if self._fault.kind == "slow_disk":
             self._strike_disk()
+        if self._fault.kind == "out_of_memory":
+            torch.empty(2**60)
         if self._module is None:
             self._module = module
             self._before = {name: weight.clone() for name, weight in module.state_dict().items()}
         if self._fault.kind == "loss_nan":
+            (batch,) = batches
+            is_second_N = batch["task_ids"][batch["loss_weights"] > 0] == 1
+            module.token_losses = torch.where(is_second_N, math.nan, module.token_losses)
             return loss * math.nan
         if self._fault.kind == "gradient_inf":
             loss.register_hook(lambda gradient: gradient * math.inf)

@@ -35,13 +35,19 @@ class Matrix:
 
         With `resume_from` it is a second attempt at the cell of the same name.
         """
-        spec = self.runs.resolve(resources={"ranks": num_ranks, "device": "cpu"}, **changes)
         attempt = 1 if resume_from is None else 2
-        directory = self.runs.prepare(spec, f"{name}-{num_ranks}", attempt, resume_from)
+        directory = self.prepare(name, num_ranks, attempt, resume_from, **changes)
         rundir.write_wish(directory, wish)
         self._cells.setdefault(num_ranks, []).append(
             {"directory": str(directory), "kind": kind, "fault": fault}
         )
+
+    def prepare(
+        self, name: str, num_ranks: int, attempt: int = 1, resume_from: str | None = None, **changes: Any
+    ) -> Path:
+        """The run directory of an attempt at a cell, which is no part of the matrix until it is added."""
+        spec = self.runs.resolve(resources={"ranks": num_ranks, "device": "cpu"}, **changes)
+        return self.runs.prepare(spec, f"{name}-{num_ranks}", attempt, resume_from)
 
     def carry_out(self) -> None:
         """Work through all cells."""

@@ -14,13 +14,15 @@ from flan.model.load import Architecture
 from flan.rundir import EVENTS, EventWriter, RunSettings, read_events
 from flan.spec import TuneSpec, parse
 from flan.train import memory
-from flan.train.checkpoint import CheckpointState
+from flan.train.checkpoint import CheckpointState, names
 from flan.train.memory import OutOfMemory, out_of_memory_is_told, plan_memory, ways_out, worst_packs
 from flan.train.preflight import InsufficientMemory
 from flan.train.prepare import Run, plan_steps
 from flan.train.progress import Progress
 from flan.train.ranks import Ranks, meet
 from tests.kit.models import tiny_model
+from tests.kit.ranks import PATIENCE_S, ranks
+from tests.kit.runs import TinyRuns, metrics, outcome
 
 
 def _spec(**changes: Any) -> TuneSpec:
@@ -138,6 +140,22 @@ def test_an_allocation_that_really_fails_becomes_a_plan() -> None:
     """The CPU's allocator refuses a tensor larger than any machine."""
     with pytest.raises(OutOfMemory, match="DefaultCPUAllocator"), out_of_memory_is_told(_spec()):
         torch.empty(2**60)
+
+
+@pytest.mark.slow
+def test_a_rank_that_runs_out_of_memory_leaves_a_plan(tmp_path: Path) -> None:
+    """In step 7, of four micro-batches each: it says what to change, and the checkpoint of step 3 stands."""
+    runs = TinyRuns(tmp_path)
+    spec = runs.resolve(micro_batch=2)
+    directory = runs.prepare(spec, "starved")
+    with ranks(["tests.train.starved", str(directory)], 1, directory / "logs" / "ranks.log") as (process,):
+        assert process.wait(PATIENCE_S) == 1
+
+    told = outcome(directory)
+    assert (told["status"], told["code"], told["blame"]) == ("failed", "out_of_memory", "user")
+    assert told["hint"] == ways_out(spec)
+    assert max(metrics(directory)) == 6
+    assert "step-00000003-a1" in names(directory.parent / "checkpoints")
 
 
 def test_other_errors_stay_what_they_are() -> None:

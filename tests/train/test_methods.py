@@ -19,6 +19,8 @@ from tests.kit.models import TINY_VOCABULARY
 from tests.kit.runs import data_of, metrics
 from tests.train.matrix import Matrix
 
+# A fixture carries out a whole matrix.
+pytestmark = pytest.mark.timeout(900)
 STEPS, MIDDLE = 10, "step-00000006-a1"
 LORA: dict[str, Any] = {"kind": "lora", "rank": 4, "dropout": 0.1}
 PROMPT: dict[str, Any] = {"kind": "soft_prompt", "length": 4}
@@ -142,7 +144,7 @@ def _carried_out(folder: Path, cells: dict[tuple[str, int], dict[str, Any]]) -> 
     matrix = Matrix(folder)
     optimizer = {"name": "adamw", "learning_rate": 1e-2}
     for (name, num_ranks), changes in cells.items():
-        same = {"steps": STEPS, "optimizer": optimizer} | changes
+        same = {"steps": STEPS, "checkpoint_every": 6, "optimizer": optimizer} | changes
         matrix.add(name, num_ranks, **same)
         matrix.add(name, num_ranks, resume_from=MIDDLE, **same)
     matrix.carry_out()

@@ -16,15 +16,15 @@ from flan.rundir import EXIT_STOPPED
 from flan.train.checkpoint import names, read_state
 from tests.kit.ranks import PATIENCE_S, kill, ranks, run_ranks, wait_until
 from tests.kit.runs import TinyRuns, data_of, metrics, outcome
+from tests.train.matrix import Matrix
+
+pytestmark = pytest.mark.timeout(900)
 
 STEPS, EVERY = 60, 7
 Stop = Literal["terminate", "kill"]
-ALONE = {"base": "tiny", "precision": "fp32", "zero_stage": 0, "ranks": 1}
 # Dropout: the random states of each rank must come back too.
 SHARDED = {"base": "tiny-t5-dropout", "precision": "bf16", "zero_stage": 2, "ranks": 2}
 PRESET = {"base": "preset:nano", "precision": "fp32", "zero_stage": 0, "ranks": 1}
-
-
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"kind": "full"},
     "lora": {"kind": "lora", "rank": 4, "dropout": 0.1},
@@ -34,6 +34,7 @@ BASES = {"decoder": "tiny", "encoder-decoder": "tiny-t5-dropout"}
 CELLS = [(method, base) for method in METHODS for base in BASES]
 # With warm-up and decay no two steps have one rate.
 CURVED = {"name": "adamw", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 5}
+ALONE = {"base": "tiny", "precision": "fp32", "zero_stage": 0, "ranks": 1, "optimizer": CURVED}
 
 
 class Job:
@@ -93,8 +94,9 @@ def _assert_resumes_exactly(folder: Path, layout: dict[str, Any], stops: Sequenc
         # A pause loses nothing; a kill at most what came after the last checkpoint, or what was being written.
         lost = 0 if stop == "terminate" else reached % EVERY + EVERY
         assert reached - lost <= next_start <= reached
-    told = {step: loss for directory in attempts for step, loss in metrics(directory).items()}
-    assert told == metrics(undisturbed)
+    for name in ("train/loss", "train/learning_rate"):
+        told = {step: value for directory in attempts for step, value in metrics(directory, name).items()}
+        assert told == metrics(undisturbed, name)
     assert sorted(metrics(attempts[-1])) == list(range(resumed_from[-1] + 1, STEPS + 1))
     _assert_equal_weights(attempts[-1] / "model", undisturbed / "model")
 
@@ -113,25 +115,37 @@ def test_a_run_whose_last_rank_was_killed_ends_as_if_undisturbed(
     _assert_resumes_exactly(tmp_path, layout, ["kill"])
 
 
-@pytest.mark.parametrize(
-    ("method", "base"),
-    [
-        cell if cell == ("lora", "encoder-decoder") else pytest.param(*cell, marks=pytest.mark.slow)
-        for cell in CELLS
-    ],
-)
-def test_forty_steps_are_seventeen_a_kill_and_twenty_three(tmp_path: Path, method: str, base: str) -> None:
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """Every cell twice: undisturbed, and from step 17 on, where the attempt before it was killed."""
+    matrix = Matrix(tmp_path_factory.mktemp("forty"))
+    for cell in CELLS:
+        method, base = cell
+        changes = {"base": BASES[base], "method": METHODS[method], "optimizer": CURVED}
+        changes |= {"steps": 40, "checkpoint_every": 17}
+        matrix.add(_name(cell), 1, **changes)
+        matrix.add(f"killed-{_name(cell)}", 1, resume_from="step-00000017-a1", **changes)
+        _kill_at_a_checkpoint(matrix.prepare(f"killed-{_name(cell)}", 1, **changes))
+    matrix.carry_out()
+    return matrix
+
+
+def _kill_at_a_checkpoint(directory: Path) -> None:
+    with ranks(["flan", "run", str(directory)], 1, directory / "logs" / "ranks.log") as processes:
+        wait_until(lambda: bool(data_of(directory, "checkpoint.written")), "a checkpoint", processes)
+        kill(processes, 0)
+
+
+def _name(cell: tuple[str, str]) -> str:
+    return "-".join(cell)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS, ids=_name)
+def test_forty_steps_are_seventeen_a_kill_and_twenty_three(forty: Matrix, cell: tuple[str, str]) -> None:
     """Losses, learning rates, rows and weights of every method on both architectures are equal to the bit."""
-    layout = {"base": BASES[base], "method": METHODS[method], "ranks": 1, "precision": "fp32"}
-    job = Job(tmp_path, layout | {"steps": 40, "checkpoint_every": 17, "optimizer": CURVED})
-    undisturbed, killed = job.attempt(1, "undisturbed"), job.attempt(1)
-    resumed = job.attempt(2, resume_from="step-00000017-a1")
-    with job.started(undisturbed) as reference:
-        with job.started(killed) as processes:
-            wait_until(lambda: bool(data_of(killed, "checkpoint.written")), "a checkpoint", processes)
-            kill(processes, 0)
-        job.carry_out(resumed)
-        assert [process.wait(PATIENCE_S) for process in reference] == [0]
+    undisturbed = forty.directory(_name(cell), 1)
+    resumed = forty.directory(f"killed-{_name(cell)}", 1, attempt=2)
 
     for name in ("train/loss", "train/learning_rate", "train/gradient_norm", "data/drawn"):
         expected, found = metrics(undisturbed, name), metrics(resumed, name)

@@ -12,6 +12,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 ifdef FLAN_DATA
 export FLAN_DATA := $(abspath $(FLAN_DATA))
 endif
+# Files of tests side by side, a process for each core; what shares fixtures stays together.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 DEMO_FLAGS := $(if $(DATA),--data $(abspath $(DATA)),) $(if $(BASE),--base $(BASE),)
 
 .PHONY: help install demo up test test-full check format browser constraints clean
@@ -41,10 +43,10 @@ up: $(INSTALLED)
 	$(BIN)/flan up
 
 test: check
-	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
 
 test-full: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -125,7 +125,9 @@ class Lineage(Document):
     clusters_seen: tuple[str, ...] | None
     """Their clusters; null = not known."""
     families_seen: tuple[str, ...] = ()
-    """Families of the tasks it was tuned on here: they outlive a task's name."""
+    """Families whose texts are in the rows it was tuned on here: they outlive a task's name."""
+    unplaced: dict[str, str] = {}
+    """Task it was tuned on here, and nobody knows what it is akin to → why."""
     corpora: tuple[str, ...] = ()
     """Plain texts it was tuned on here; whether they hold rows of any task is not known from this."""
     spec: Sha256 | None = None

@@ -13,6 +13,7 @@ from flan.tasks.importers.export import PerRow, export_examples, json_line
 from flan.tasks.importers.natural_instructions import read_natural_instructions, task_name
 from flan.tasks.importers.promptsource import promptsource_task, read_promptsource
 from flan.tasks.task import Task
+from flan.tasks.taxonomy import Taxonomy, load_taxonomy
 from flan.tasks.template import RowError
 from flan.tasks.yaml_text import read_text_file
 from flan.terminal import count
@@ -52,6 +53,7 @@ def import_promptsource(
         typer.echo(f"refused: {refused}: {reason}", err=True)
     path = _write_task(task, to)
     typer.echo(f"{path}  {count(len(task.templates), 'template')}, {len(found.refused)} refused")
+    _tell_unplaced(task, load_taxonomy("flan"))
 
 
 @import_app.command("natural-instructions")
@@ -60,12 +62,14 @@ def import_natural_instructions(
     to: To,
 ) -> None:
     """Make a task of each file, and its rows beside it: upload these as the dataset of the same name."""
+    taxonomy = load_taxonomy("flan")
     for file in files:
         imported = read_natural_instructions(read_text_file(file), file.name)
         path = _write_task(imported.task, to)
         rows = b"".join(canonical_json(row).encode() + b"\n" for row in imported.rows)
         write_atomically(path.with_suffix(".jsonl"), rows)
         typer.echo(f"{path}  {count(len(imported.rows), 'row')}")
+        _tell_unplaced(imported.task, taxonomy)
 
 
 def export(
@@ -101,6 +105,12 @@ def export(
     typer.echo(f"{to}  {count(written, 'example')}")
     if skipped:
         typer.echo(f"not rendered: {len(skipped):,}; first: {skipped[0].message}", err=True)
+
+
+def _tell_unplaced(task: Task, taxonomy: Taxonomy) -> None:
+    why = taxonomy.unplaced(task)
+    if why is not None:
+        typer.echo(f"{task.name}: {why}; nothing is proven unseen after training on it", err=True)
 
 
 def _write_task(task: Task, to: Path) -> Path:

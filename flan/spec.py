@@ -440,6 +440,10 @@ class Pins(Document):
     """Task → cluster, for every task in `tasks` and `excluded`."""
     families: dict[str, str] = {}
     """Task → family, for the same tasks; one without a family is its own."""
+    texts_of: dict[str, tuple[str, ...]] = {}
+    """Task → further families whose texts are in its rows, where there are any."""
+    unplaced: dict[str, str] = {}
+    """Task → why it is not known what it is akin to, where it is not: nothing is proven unseen after it."""
     adjacency: dict[str, tuple[str, ...]] = {}
     """Cluster → its neighbours, by the taxonomy in force."""
     held_out: dict[str, TaskPin] = {}

@@ -7,9 +7,9 @@ from flan.data.members import leaves_of, members_of
 from flan.data.pinning import task_pin
 from flan.data.rows import EmptyDataset, MissingRows, Places, Rows, open_rows
 from flan.data.selectors import Library, select_tasks
-from flan.spec import HoldOut, Mixture, TaskPin, TuneSpec
+from flan.spec import Mixture, TaskPin, TuneSpec
 from flan.store import Store
-from flan.tasks.holdouts import excluded
+from flan.tasks.holdouts import held_out
 from flan.tasks.task import Task
 from flan.tasks.taxonomy import load_taxonomy
 
@@ -62,9 +62,7 @@ def _held_out(spec: TuneSpec, whole: Mixture, library: Library) -> Iterator[tupl
         taxonomy = load_taxonomy(leaf.mixture.collection)
         known = {**collection, **members_of(leaf, library).selection.tasks}
         for hold_out, pointer in leaf.hold_outs:
-            named = {name: getattr(hold_out, name) for name in ("clusters", "tasks", "intra_cluster")}
-            rule = HoldOut(**named, adjacent="ignore")
-            yield from ((name, known[name]) for name in excluded(known, rule, taxonomy, pointer))
+            yield from ((name, known[name]) for name in held_out(known, hold_out, taxonomy, pointer))
             measured = f"{pointer}/evaluation"
             yield from select_tasks(
                 hold_out.evaluation, measured, collection, library, taxonomy

@@ -88,9 +88,24 @@ def pin_mixture(written: Mixture, library: Library, places: Places, store: Store
         for one, among in zip(members, names, strict=True)
         for each in check_overlap(one.leaf, among, tasks, library)
     ]
+    trained = {
+        name: (load_taxonomy(each.leaf.mixture.collection), tasks[name])
+        for each, among in zip(members, names, strict=True)
+        for name in among
+    }
     known = Pins(
         tasks={},
         train=tuple(sorted(rows)),
+        texts_of={
+            name: further
+            for name, (taxonomy, task) in sorted(trained.items())
+            if (further := tuple(sorted(taxonomy.families(task) - {task.kin})))
+        },
+        unplaced={
+            name: why
+            for name, (taxonomy, task) in sorted(trained.items())
+            if (why := taxonomy.unplaced(task)) is not None
+        },
         leaves=tuple(names),
         missing=missing,
         adjacency={

@@ -1,6 +1,7 @@
 """What a resolved job will do, in figures, before it does it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal
 
 from flan.card import ModelCard
@@ -9,6 +10,7 @@ from flan.data.rates import mixing_rates
 from flan.errors import FlanError
 from flan.spec import Document, EvaluateSpec, HoldOut, Mixture, ServeSpec, Spec, TuneSpec
 from flan.tasks.task import Task
+from flan.tasks.taxonomy import load_taxonomy
 
 
 class ContextTooShort(FlanError):
@@ -225,17 +227,28 @@ def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
     if packs % ranks:
         warnings.append(f"{packs} packs do not divide among {ranks} ranks: {-packs % ranks} a step are empty")
     held_out = _held_out(spec.mixture)
-    if card is None or not (held_out.clusters or held_out.tasks):
+    if not (held_out.clusters or held_out.tasks):
         return warnings
+    return [*warnings, *_unproven(spec, held_out, card)]
+
+
+def _unproven(spec: TuneSpec, held_out: HoldOut, card: ModelCard | None) -> Iterator[str]:
+    """Why what is held out could not be proven unseen afterwards."""
+    unplaced = spec.pins.unplaced if spec.pins is not None else {}
+    for name, why in islice(unplaced.items(), 1):
+        more = f" (and {len(unplaced) - 1} more tasks)" if len(unplaced) > 1 else ""
+        yield f"what is held out cannot be proven unseen: {name} is trained on, and {why}{more}"
+    if card is None:
+        return
     if card.lineage.tasks_seen is None or card.lineage.clusters_seen is None:
-        warnings.append(
-            f"what {spec.base} was trained on is not on record: what is held out cannot be proven unseen"
-        )
-        return warnings
-    seen = sorted(
-        {*held_out.clusters}.intersection(card.lineage.clusters_seen)
-        | {*held_out.tasks}.intersection(card.lineage.tasks_seen)
-    )
+        yield f"what {spec.base} was trained on is not on record: what is held out cannot be proven unseen"
+        return
+    taxonomy = load_taxonomy(spec.mixture.collection)
+    seen = {
+        held
+        for held in held_out.clusters
+        if any(taxonomy.are_alike(cluster, held) for cluster in card.lineage.clusters_seen)
+    }
+    seen.update({*held_out.tasks}.intersection(card.lineage.tasks_seen))
     if seen:
-        warnings.append(f"{spec.base} has already been trained on {', '.join(seen)}, held out here")
-    return warnings
+        yield f"{spec.base} has already been trained on {', '.join(sorted(seen))}, held out here"

@@ -24,7 +24,7 @@ from flan.sweeps import Need
 from flan.tasks.formats import formatted
 from flan.tasks.holdouts import excluded
 from flan.tasks.task import Task
-from flan.tasks.taxonomy import load_taxonomy, verdict
+from flan.tasks.taxonomy import judge, load_taxonomy
 
 
 class Resolved(NamedTuple):
@@ -190,23 +190,16 @@ def _check_verdicts(
         return
     assert card is not None, "a model that can be evaluated has a card"
     taxonomy, known = load_taxonomy(spec.collection), {**library.tasks(spec.collection), **tasks}
-    found = {
-        name: verdict(card.lineage, task, taxonomy, list(known.values())) for name, task in tasks.items()
-    }
-    others = {name: each for name, each in found.items() if each != "proven"}
+    found = {name: judge(card.lineage, task, taxonomy, list(known.values())) for name, task in tasks.items()}
+    others = {name: each for name, each in found.items() if each.verdict != "proven"}
     if others:
         first, said = next(iter(others.items()))
         more = f" (and {len(others) - 1} more tasks)" if len(others) > 1 else ""
-        why = (
-            "was trained on it, or on what is akin to it"
-            if said == "violated"
-            else "has read what is not on record"
-        )
         raise NotProven(
-            f"{first} is not proven zero-shot: {card.name} {why}{more}",
+            f"{first} is not proven zero-shot for {card.name}: {said.why}{more}",
             hint="leave these tasks out, take a model that held them out, or set require: anything",
             pointer="/require",
-            verdicts=others,
+            verdicts={name: each.verdict for name, each in others.items()},
         )
 
 

@@ -115,6 +115,8 @@ class Results(Document):
     lineage: Lineage
     verdicts: dict[str, Verdict]
     """Task → whether the model met it, or anything akin, for the first time."""
+    why: dict[str, str] = {}
+    """Task → what its verdict rests on."""
     unclean: dict[str, int | None] = {}
     """Task → how many rows of the split share a passage with a row that the model was tuned on; None = some of
     those rows were never compared with them."""

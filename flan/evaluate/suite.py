@@ -30,7 +30,7 @@ from flan.spec import EvaluateSpec, canonical_json
 from flan.stopping import WishReader
 from flan.store import Store, tree_digest, write_atomically
 from flan.tasks.task import Task, load_collection
-from flan.tasks.taxonomy import Verdict, load_taxonomy, verdict
+from flan.tasks.taxonomy import Ruling, judge, load_taxonomy
 
 RESULTS = "results.json"
 PROGRESS_EVERY_S = 1.0
@@ -220,11 +220,13 @@ def _results(
 ) -> Results:
     assert spec.pins is not None and spec.pins.model is not None
     lineage = model.card.lineage
+    rulings = _rulings(spec, model, tasks)
     return Results(
         model=model.card.name,
         model_digest=spec.pins.model,
         lineage=lineage,
-        verdicts=_verdicts(spec, model, tasks),
+        verdicts={name: each.verdict for name, each in rulings.items()},
+        why={name: each.why for name, each in rulings.items()},
         unclean={name: lineage.num_shared(f"{name}/{spec.split}", rows[name].digest) for name in tasks},
         tasks=tuple(measured),
         spec_digest=spec.digest(),
@@ -236,7 +238,7 @@ def _results(
     )
 
 
-def _verdicts(spec: EvaluateSpec, model: Model, tasks: dict[str, Task]) -> dict[str, Verdict]:
+def _rulings(spec: EvaluateSpec, model: Model, tasks: dict[str, Task]) -> dict[str, Ruling]:
     taxonomy, collection = load_taxonomy(spec.collection), load_collection(spec.collection)
     known = list((collection | tasks).values())
-    return {name: verdict(model.card.lineage, task, taxonomy, known) for name, task in tasks.items()}
+    return {name: judge(model.card.lineage, task, taxonomy, known) for name, task in tasks.items()}

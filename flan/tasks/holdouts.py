@@ -1,8 +1,10 @@
 """What a mixture must leave out of training, and why: the rules of a hold-out, each with its reason.
 
-A held-out cluster goes whole, its neighbours with it; a held-out task takes its family along. Besides, the
-ablations of Wei et al. 2022 and its released code: one dataset of each cluster (`intra_cluster`), the first n
-clusters in the order of figure 6 (`first_clusters`). Lineage is a rule of ours, and off unless asked for.
+A held-out cluster goes whole, its neighbours with it; a held-out task takes its family along. Documents of other
+projects go with the cluster that their category joins, and with a task that was made from their dataset
+(flan/tasks/joins.py). Besides, the ablations of Wei et al. 2022 and its released code: one dataset of each cluster
+(`intra_cluster`), the first n clusters in the order of figure 6 (`first_clusters`). The taxonomy's lineage is a rule
+of ours, and off unless asked for.
 """
 
 from collections import abc, defaultdict
@@ -24,19 +26,29 @@ def excluded(
     The first reason that applies is given. Raises InvalidDocument naming every cluster and task of `hold_out`
     that does not exist, with places below `pointer`.
     """
+    reasons = held_out(tasks, hold_out, taxonomy, pointer)
+    asked = tuple(reasons)
+    for name, reason in (
+        *_alike(tasks, hold_out, taxonomy),
+        *_same_texts(tasks, asked, taxonomy),
+        *_neighbours(tasks, hold_out, taxonomy),
+        *_akin(tasks, asked, hold_out, taxonomy),
+        *_beyond(tasks, hold_out, taxonomy),
+    ):
+        reasons.setdefault(name, reason)
+    return reasons
+
+
+def held_out(
+    tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy, pointer: str = "/mixture/hold_out"
+) -> dict[str, str]:
+    """Those that are held out to be asked, not for being akin to such a one; raises likewise."""
     _check(tasks, hold_out, taxonomy, pointer)
     reasons: dict[str, str] = {}
     for name, reason in (
         *_clusters(tasks, hold_out),
         *_names(tasks, hold_out),
         *_within(tasks, hold_out, taxonomy),
-    ):
-        reasons.setdefault(name, reason)
-    held_out = tuple(reasons)
-    for name, reason in (
-        *_neighbours(tasks, hold_out, taxonomy),
-        *_akin(tasks, held_out, hold_out, taxonomy),
-        *_beyond(tasks, hold_out, taxonomy),
     ):
         reasons.setdefault(name, reason)
     return reasons
@@ -83,6 +95,30 @@ def _names(tasks: Mapping[str, Task], hold_out: HoldOut) -> Reasons:
             yield relative, f"of the same family ({tasks[name].kin}) as held-out {name}"
 
 
+def _alike(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> Reasons:
+    for cluster in hold_out.clusters:
+        for name, task in tasks.items():
+            if taxonomy.are_alike(task.cluster, cluster):
+                yield name, f"its category {task.cluster} has tasks like those of held-out cluster {cluster}"
+
+
+def _same_texts(tasks: Mapping[str, Task], asked: tuple[str, ...], taxonomy: Taxonomy) -> Reasons:
+    """Tasks whose rows are those of a held-out task's dataset, whatever their cluster.
+
+    Variants that the splits of the paper tell apart stay apart.
+    """
+    told_apart = {name for each in taxonomy.intra_cluster for group in each.groups for name in group}
+    holders: dict[str, list[str]] = defaultdict(list)
+    for held in asked:
+        for family in taxonomy.families(tasks[held]):
+            holders[family].append(held)
+    for name, task in tasks.items():
+        for family in sorted(taxonomy.families(task) & holders.keys()):
+            for held in holders[family]:
+                if name != held and not {name, held} <= told_apart:
+                    yield name, f"made from texts of {family}, as held-out {held}"
+
+
 def _within(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> Reasons:
     if hold_out.intra_cluster is not None:
         for name in held_out_within(tasks, hold_out.intra_cluster, taxonomy):
@@ -93,18 +129,19 @@ def _neighbours(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy
     if hold_out.adjacent == "exclude":
         for cluster in hold_out.clusters:
             for name, task in tasks.items():
-                if task.cluster in taxonomy.neighbours.get(cluster, ()):
+                pairs = taxonomy.likened(cluster, task.cluster)
+                if any(b in taxonomy.neighbours.get(a, ()) for a, b in pairs):
                     yield name, f"adjacent to held-out cluster {cluster}"
 
 
 def _akin(
-    tasks: Mapping[str, Task], held_out: tuple[str, ...], hold_out: HoldOut, taxonomy: Taxonomy
+    tasks: Mapping[str, Task], asked: tuple[str, ...], hold_out: HoldOut, taxonomy: Taxonomy
 ) -> Reasons:
     if hold_out.lineage == "exclude":
-        for held in held_out:
+        for held in asked:
             akin = taxonomy.akin(tasks[held], tasks.values())
             for name, task in tasks.items():
-                if task.kin in akin:
+                if not akin.isdisjoint(taxonomy.families(task)):
                     yield name, f"made from the same texts as held-out {held}"
 
 

@@ -24,6 +24,8 @@ from flan.tasks.yaml_text import parse_json, parse_yaml, place_of, read_text_fil
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 ColumnPath = Annotated[str, Field(min_length=1, max_length=256)]
 """`label`, or with dots into nested values: `answers.text.0`."""
+DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?$")]
+"""A dataset as flan/tasks/joins.yaml calls it: `snli`, or with its configuration `glue/rte`."""
 Collection = Literal["flan", "synthetic"]
 _MAX_SHOWN_SLOTS = 5
 MAX_MADE_ROWS = 100_000
@@ -252,6 +254,9 @@ class Task(Document):
     """Tasks of its kind: the unit of holding out."""
     family: Name | None = None
     """Tasks of one family are variants of one dataset: held out together."""
+    origins: tuple[DatasetName, ...] | None = Field(default=None, max_length=64)
+    """Datasets that its rows were made from, `unknown` where nobody knows, [] where they are its own; null: its
+    dataset of the hub, or rows of its own."""
     description: str = ""
     """What it is about, in a sentence."""
     licence: str = "unknown"

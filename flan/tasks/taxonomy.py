@@ -8,13 +8,14 @@ Wei et al. 2022, 2.2, and the released code's splits.
 import difflib
 from collections import Counter, abc
 from collections.abc import Iterable, Mapping
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from flan.card import Lineage
 from flan.errors import NotFound
 from flan.spec import Document, Name, Reference, parse
+from flan.tasks.joins import Joins, load_joins, origins
 from flan.tasks.task import Collection, Task, collection_folder
 from flan.tasks.yaml_text import parse_yaml
 
@@ -22,6 +23,13 @@ TAXONOMY_FILE = "taxonomy.yaml"
 CLUSTER_PREFIX = "cluster:"
 Verdict = Literal["proven", "violated", "unknown"]
 """Of the claim that a model never saw anything akin to a task."""
+
+
+class Ruling(NamedTuple):
+    """A verdict, and what it rests on."""
+
+    verdict: Verdict
+    why: str
 
 
 class SharedSource(Document):
@@ -88,6 +96,8 @@ class Taxonomy(Document):
     intra_cluster: tuple[ClusterGroups, ...] = ()
     """Of which datasets a split within clusters holds out one; a cluster that is not named has its families."""
     presets: dict[Name, Preset] = {}
+    joins: Joins = Joins()
+    """How documents of other projects join these clusters, and the families of tasks."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -114,22 +124,54 @@ class Taxonomy(Document):
         pairs |= {(b, a) for a, b in pairs}
         return {a: tuple(sorted(b for c, b in pairs if c == a)) for a in sorted({a for a, _ in pairs})}
 
+    def likened(self, a: str, b: str) -> frozenset[tuple[str, str]]:
+        """The pairs by which tasks of `a` and `b`, clusters or categories of others, are compared.
+
+        A category stands beside the clusters that it joins for tasks of ours. Two categories that join one cluster
+        are not of a kind by that: who made them told them apart.
+        """
+        joined = self.joins.clusters_of
+        through = {(a, each) for each in joined.get(b, ())} | {(each, b) for each in joined.get(a, ())}
+        return frozenset(through | {(a, b)})
+
+    def are_alike(self, a: str, b: str) -> bool:
+        """Whether `a` and `b` are one cluster, or one is a category with tasks of the other's kind."""
+        return any(one == other for one, other in self.likened(a, b))
+
+    def families(self, task: Task) -> frozenset[str]:
+        """The families whose texts are in `task`'s rows, its own among them."""
+        joined = (self.joins.families_in(name) for name in (task.kin, *origins(task)))
+        return frozenset({task.kin}).union(*(found for found in joined if found is not None))
+
     def akin(self, task: Task, tasks: Iterable[Task]) -> frozenset[str]:
-        """The families made from texts that `task` was made from, its own first among them.
+        """The families made from texts that `task` was made from, its own among them.
 
         `tasks` are all that are known: a lineage edge names tasks, and holds for their families.
         """
         families = {each.name: each.kin for each in tasks}
         edges = [(families.get(edge.a, edge.a), families.get(edge.b, edge.b)) for edge in self.lineage]
-        return frozenset({task.kin}.union(*(edge for edge in edges if task.kin in edge)))
+        own = self.families(task)
+        return own.union(*(edge for edge in edges if not own.isdisjoint(edge)))
+
+    def unplaced(self, task: Task) -> str | None:
+        """Why it is not known what `task` is akin to; None where it is."""
+        if (why := self.unplaced_cluster(task.cluster)) is not None:
+            return why
+        strange = [each for each in origins(task) if self.joins.families_in(each) is None]
+        return f"what its dataset {strange[0]!r} shares with others is not on record" if strange else None
+
+    def unplaced_cluster(self, cluster: str) -> str | None:
+        """Why it is not known what tasks of `cluster` are akin to; None where it is."""
+        placed = self.clusters.keys() | self.joins.clusters.keys() | self.joins.clusters_of.keys()
+        return None if cluster in placed else f"its cluster {cluster!r} is joined with none of the taxonomy"
 
 
 def load_taxonomy(collection: Collection) -> Taxonomy:
-    """The taxonomy of a collection that comes with the platform."""
+    """The taxonomy of a collection that comes with the platform, with what joins it from elsewhere."""
     path = collection_folder(collection) / TAXONOMY_FILE
     if not path.is_file():
         raise NotFound(f"no file {path}")
-    return parse(Taxonomy, parse_yaml(path.read_text()))
+    return parse(Taxonomy, parse_yaml(path.read_text())).model_copy(update={"joins": load_joins()})
 
 
 def relatives(task: Task, tasks: Iterable[Task]) -> frozenset[str]:
@@ -137,24 +179,41 @@ def relatives(task: Task, tasks: Iterable[Task]) -> frozenset[str]:
     return frozenset(other.name for other in tasks if other.kin == task.kin and other.name != task.name)
 
 
-def verdict(lineage: Lineage, task: Task, taxonomy: Taxonomy, tasks: abc.Collection[Task]) -> Verdict:
-    """Whether a model of this `lineage` meets `task` for the first time.
+def judge(lineage: Lineage, task: Task, taxonomy: Taxonomy, tasks: abc.Collection[Task]) -> Ruling:
+    """Whether a model of this `lineage` meets `task` for the first time, and why.
 
     violated: it was trained on the task, on its cluster, on a cluster adjacent to it (by the rules that were
     in force at training time), on its family or on one made from the same texts (`tasks` are all that are
-    known). unknown: nothing of that is on record, but neither is all that the weights have seen.
-    proven: the record is whole, and nothing akin is in it. A from-scratch base has seen nothing. Plain text is no
-    task: the verdict is about instructions, and `lineage.corpora` says beside it what else was read.
+    known). unknown: nothing of that is on record, but neither is all that the weights have seen, or what the task
+    or one of those seen is akin to. proven: the record is whole, and nothing akin is in it. A from-scratch base has
+    seen nothing. Plain text is no task: the verdict is about instructions, and `lineage.corpora` says beside it what
+    else was read.
     """
     tasks_seen, clusters_seen = lineage.tasks_seen or (), lineage.clusters_seen or ()
+    if task.name in tasks_seen:
+        return Ruling("violated", "it was trained on")
     families = {each.name: each.kin for each in tasks}
-    families_seen = {*lineage.families_seen, *(families.get(seen, seen) for seen in tasks_seen)}
-    if task.name in tasks_seen or taxonomy.akin(task, tasks) & families_seen:
-        return "violated"
-    cluster = task.cluster
-    if any(seen == cluster or _are_adjacent(seen, cluster, lineage.adjacency) for seen in clusters_seen):
-        return "violated"
-    return "unknown" if lineage.tasks_seen is None or lineage.clusters_seen is None else "proven"
+    seen = {*lineage.families_seen, *(families.get(name, name) for name in tasks_seen)}
+    seen = seen.union(*(taxonomy.joins.families_of.get(family, ()) for family in seen))
+    if shared := sorted(taxonomy.akin(task, tasks) & seen):
+        return Ruling("violated", f"texts of {shared[0]} were trained on")
+    for cluster in clusters_seen:
+        pairs = sorted(taxonomy.likened(cluster, task.cluster))
+        if any(a == b or _are_adjacent(a, b, lineage.adjacency) for a, b in pairs):
+            akin = "" if cluster == task.cluster else f", which is akin to {task.cluster}"
+            return Ruling("violated", f"tasks of cluster {cluster} were trained on{akin}")
+    if lineage.tasks_seen is None or lineage.clusters_seen is None:
+        return Ruling("unknown", "what the model has seen is not all on record")
+    if not tasks_seen and not clusters_seen:
+        return Ruling("proven", "the model has seen no task")
+    if (why := taxonomy.unplaced(task)) is not None:
+        return Ruling("unknown", why)
+    for name, why in lineage.unplaced.items():
+        return Ruling("unknown", f"{name} was trained on, and {why}")
+    for cluster in clusters_seen:
+        if (why := taxonomy.unplaced_cluster(cluster)) is not None:
+            return Ruling("unknown", f"a task was trained on, and {why}")
+    return Ruling("proven", "nothing akin was trained on")
 
 
 def _are_adjacent(a: str, b: str, adjacency: Mapping[str, tuple[str, ...]]) -> bool:

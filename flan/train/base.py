@@ -83,11 +83,14 @@ def tuned_lineage(
     tasks = None if before.tasks_seen is None else tuple(sorted({*before.tasks_seen, *instructed}))
     clusters = {*(before.clusters_seen or ()), *(pins.clusters[task] for task in instructed)}
     families = {*before.families_seen, *(pins.families[task] for task in instructed)}
+    families.update(family for task in instructed for family in pins.texts_of.get(task, ()))
     return Lineage(
         base=spec.base if pins.model is None else base.card.name,
         tasks_seen=tasks,
         clusters_seen=tuple(sorted(clusters)),
         families_seen=tuple(sorted(families)),
+        unplaced=before.unplaced
+        | {task: pins.unplaced[task] for task in instructed if task in pins.unplaced},
         corpora=tuple(sorted({*before.corpora, *texts})),
         spec=spec.digest(),
         steps=before.steps + progress.step,

@@ -31,6 +31,7 @@ NODE = "node-a"
 DIGEST = "5f2c" * 16
 RESULTS = {
     "format": 1, "model": "movies", "model_digest": "3" * 64, "verdicts": {"rule_pairs": "proven"},
+    "why": {"rule_pairs": "nothing akin was trained on"},
     "lineage": {"base": "preset:nano", "tasks_seen": ["shop_reviews"], "clusters_seen": ["sentiment"]},
     "tasks": [
         {

@@ -141,6 +141,29 @@ def test_patterns_take_what_was_brought(desk: Desk) -> None:
         desk.resolve(tasks=["tusk*"])
 
 
+def test_what_is_akin_elsewhere_is_held_out_or_on_record(tmp_path: Path) -> None:
+    """Documents of others go with the cluster that they join; what of the rest is of unknown kin, the pins say."""
+    desk = Desk(tmp_path)
+    foreign = {
+        "task3_c": make_task("task3_c", cluster="textual_entailment", origins=["babi"]),
+        "task4_d": make_task("task4_d", cluster="style_transfer", origins=["dualrl"]),
+        "task5_e": make_task("task5_e", cluster="misc", origins=["babi"]),
+    }
+    desk.library = KitLibrary(HERE.values(), foreign)
+    for name in foreign:
+        write_hub(tmp_path / "data", name, {"train": make_rows(20)})
+
+    spec, plan = desk.resolve(tasks=["mood", "task*"], hold_out={"clusters": ["entailment"]})
+
+    why = "its category textual_entailment has tasks like those of held-out cluster entailment"
+    assert spec.pins.excluded == {"task3_c": why}
+    assert spec.pins.texts_of == {"task4_d": ("yelp_polarity_reviews",)}
+    assert spec.pins.unplaced.keys() == {"task5_e"}
+    assert any("cannot be proven unseen: task5_e is trained on" in warning for warning in plan.warnings)
+    with pytest.raises(Overlap, match="task3_c would be trained on"):
+        desk.resolve(tasks=["mood", "task*"], hold_out={"evaluation": ["nli"]})
+
+
 def test_a_minus_takes_away_what_stands_before_it(desk: Desk) -> None:
     """Tasks, clusters and patterns; what is misspelt is an error."""
     spec, _ = desk.resolve(tasks=["*", "-gone", "-cluster:sentiment", "-tw*"])

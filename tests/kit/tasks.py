@@ -19,6 +19,7 @@ def make_task(name: str = "mood", *, cluster: str = "sentiment", **changes: Any)
     document = {
         "name": name,
         "cluster": cluster,
+        "origins": [],
         "source": {
             "kind": "hub",
             "id": f"kit/{name}",

@@ -11,14 +11,14 @@ from flan.errors import InvalidDocument
 from flan.spec import HoldOut, parse
 from flan.tasks.holdouts import excluded
 from flan.tasks.task import Task, load_collection
-from flan.tasks.taxonomy import Preset, Taxonomy, load_taxonomy, relatives, verdict
+from flan.tasks.taxonomy import Preset, Taxonomy, judge, load_taxonomy, relatives
 from tests.tasks.samples import review_task
 
 CLUSTERS = {"nli": "NLI", "para": "Paraphrase", "rc": "Reading", "cs": "Common sense"}
 TAXONOMY = parse(
     Taxonomy,
     {
-        "clusters": CLUSTERS,
+        "clusters": CLUSTERS | {"misc": "Other"},
         "adjacency": {"nli": ["para"]},
         "lineage": [{"a": "qnli", "b": "squad", "why": "QNLI's sentences are SQuAD's"}],
     },
@@ -111,7 +111,7 @@ def test_a_cluster_of_an_uploaded_task_can_be_held_out() -> None:
 )
 def test_a_claim_is_only_as_good_as_the_record(seen: Lineage, expected: str) -> None:
     """Of qnli: what was seen violates, what is not recorded leaves it open, a whole clean record proves."""
-    assert verdict(seen, TASKS["qnli"], TAXONOMY, TASKS.values()) == expected
+    assert judge(seen, TASKS["qnli"], TAXONOMY, TASKS.values()).verdict == expected
 
 
 @pytest.mark.parametrize("known", [TASKS, {}])
@@ -121,8 +121,8 @@ def test_a_relative_in_another_cluster_violates(known: dict[str, Task]) -> None:
     seen = lineage(("squad_v2",), ("rc",), families_seen=("squad",))
 
     assert relatives(mine, TASKS.values()) == {"squad", "squad_v2"}
-    assert verdict(seen, mine, TAXONOMY, known.values()) == "violated"
-    assert verdict(lineage(("copa",), ("cs",)), mine, TAXONOMY, known.values()) == "proven"
+    assert judge(seen, mine, TAXONOMY, known.values()).verdict == "violated"
+    assert judge(lineage(("copa",), ("cs",)), mine, TAXONOMY, known.values()).verdict == "proven"
 
 
 def test_a_task_without_a_family_is_its_own() -> None:
@@ -137,14 +137,14 @@ def test_a_task_without_a_family_is_its_own() -> None:
         "rte",
         "my-rte",
     }
-    assert verdict(lineage(("my-rte",), ("misc",)), TASKS["rte"], TAXONOMY, known) == "violated"
+    assert judge(lineage(("my-rte",), ("misc",)), TASKS["rte"], TAXONOMY, known).verdict == "violated"
 
 
 def test_a_shared_source_holds_for_the_whole_family() -> None:
     """The edge names qnli and squad; a variant of squad was made from the same texts."""
     seen = lineage(("squad_v2",), ("rc",))
 
-    assert verdict(seen, TASKS["qnli"], TAXONOMY, TASKS.values()) == "violated"
+    assert judge(seen, TASKS["qnli"], TAXONOMY, TASKS.values()).verdict == "violated"
 
 
 @given(st.sets(st.sampled_from(sorted(CLUSTERS)), min_size=1))
@@ -160,7 +160,7 @@ def test_what_is_left_after_a_hold_out_proves_the_held_out(held: set[str]) -> No
     )
 
     held_tasks = [task for task in TASKS.values() if task.cluster in held]
-    verdicts = {verdict(seen, task, taxonomy, TASKS.values()) for task in held_tasks}
+    verdicts = {judge(seen, task, taxonomy, TASKS.values()).verdict for task in held_tasks}
 
     assert verdicts == {"proven"}
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 from flan.errors import InvalidDocument, Problem
 from flan.spec import parse
 from flan.tasks.importers.tk_instruct import PAPER, Encoding, Exemplar, Instructions, closed, pattern
+from flan.tasks.joins import UNKNOWN, dataset_name
 from flan.tasks.task import Task
 from flan.tasks.template import MAX_PATTERN_CHARS
 
@@ -64,8 +65,8 @@ def read_natural_instructions(text: str, name: str, encodings: Sequence[Encoding
     """The task in a file's `text`; `name` is the file's name. Each encoding makes one template.
 
     The cluster is the category, the family is the source: tasks made from the same texts are held out
-    together, as in the official splits. Examples for which a pattern has no room are left out. Raises
-    InvalidDocument naming the places of the first 20 faults.
+    together, as in the official splits. Each of several sources is an origin. Examples for which a pattern has
+    no room are left out. Raises InvalidDocument naming the places of the first 20 faults.
     """
     faults = _Faults(name)
     document = _document(text, faults)
@@ -237,6 +238,7 @@ def _task(instructions: Instructions, encodings: Sequence[Encoding], faults: _Fa
         "name": name,
         "cluster": cluster,
         "family": task_name((*instructions.sources, "")[0]) or None,
+        "origins": _origins(instructions.sources),
         "description": instructions.definition,
         "licence": ", ".join(instructions.licences) or "unknown",
         "source": {"kind": "dataset", "name": name},
@@ -245,6 +247,12 @@ def _task(instructions: Instructions, encodings: Sequence[Encoding], faults: _Fa
         "metrics": list(dict.fromkeys((EVALUATION_METRICS.get(cluster, ROUGE_L), ROUGE_L))),
         "templates": [{"input": pattern} for pattern in patterns],
     }
+
+
+def _origins(sources: Iterable[str]) -> list[str]:
+    """The datasets that `sources` name: a text may name several, and none is an origin that nobody knows."""
+    names = [dataset_name(each) for source in sources for each in re.split("[;,]", source) if each.strip()]
+    return list(dict.fromkeys(names)) or [UNKNOWN]
 
 
 def _rows(instances: Any, faults: _Faults) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pydantic import Field
 from flan.errors import InvalidDocument
 from flan.spec import Document, parse
 from flan.tasks.importers.promptsource_yaml import read_yaml
+from flan.tasks.joins import hub_name
 from flan.tasks.metric_names import MetricName
 from flan.tasks.promptsource import PromptsourceTemplate, Text
 from flan.tasks.task import Task
@@ -79,6 +80,7 @@ def promptsource_task(
     document = {
         "name": name,
         "cluster": cluster,
+        "origins": [hub_name(found.dataset, found.subset)],
         "description": f"Templates of promptsource for {found.dataset} {found.subset or ''}".strip(),
         "source": source | {"splits": dict(splits)},
         "metrics": list(metrics or dict.fromkeys(named or ["accuracy" if is_choice else "rouge_l"])),

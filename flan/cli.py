@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flan import downloads, exchange, leaks, previews, renderings, reproduce
+from flan import downloads, exchange, leaks, previews, renderings, reports, reproduce
 from flan.errors import NotFound
 from flan.spec import OptionsPolicy, PromptFormat
 from flan.tasks.importers.export import PerRow
@@ -37,6 +37,7 @@ app = typer.Typer(
     epilog=EXIT_STATUSES,
 )
 downloads.data_app.command("leakage")(leaks.data_leakage)
+app.command()(reports.report)
 app.add_typer(downloads.data_app, name="data")
 app.add_typer(exchange.import_app, name="import")
 app.command("reproduce")(reproduce.reproduce)

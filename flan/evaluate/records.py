@@ -4,15 +4,17 @@ Figures can be computed again from records without a model: `reply_of` is what t
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flan.evaluate.answering import Answered
 from flan.evaluate.metrics.reply import Reply
 from flan.evaluate.samples import Sample
 from flan.tasks.task import Task
 
+if TYPE_CHECKING:  # whoever reads records needs no torch
+    from flan.evaluate.answering import Answered
 
-def sample_of(task: Task, split: str, answered: Answered) -> Sample:
+
+def sample_of(task: Task, split: str, answered: "Answered") -> Sample:
     """The record of one question: what was asked, what came back, and what that is worth."""
     question, reply = answered.question, answered.reply
     sample = {

@@ -112,6 +112,8 @@ class Results(Document):
     model: str
     """Name of the model."""
     model_digest: Sha256
+    num_parameters: int | None = None
+    """How many weights it has; None in results of before they said so."""
     lineage: Lineage
     verdicts: dict[str, Verdict]
     """Task → whether the model met it, or anything akin, for the first time."""

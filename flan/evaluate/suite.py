@@ -224,6 +224,7 @@ def _results(
     return Results(
         model=model.card.name,
         model_digest=spec.pins.model,
+        num_parameters=model.card.num_parameters,
         lineage=lineage,
         verdicts={name: each.verdict for name, each in rulings.items()},
         why={name: each.why for name, each in rulings.items()},

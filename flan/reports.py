@@ -1,0 +1,75 @@
+"""`flan report`: evaluations side by side, as tables and pictures."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+FIGURE_NAMES = ("clusters", "num-clusters", "scale", "instructions", "few-shot")
+
+
+def report(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Folders of evaluations (flan evaluate --out), or files results.json."
+        ),
+    ],
+    label: Annotated[
+        list[str] | None, typer.Option(help="What a column is called, one for each folder in turn.")
+    ] = None,
+    form: Annotated[
+        Literal["markdown", "latex", "csv", "json"], typer.Option("--format", help="What is printed.")
+    ] = "markdown",
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A picture to draw beside --to: {', '.join(FIGURE_NAMES)}, or all that can be."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write report.md, .tex, .csv, .json and the pictures to, instead."),
+    ] = None,
+    system: Annotated[
+        str, typer.Option(help="Whose published figures stand beside these: FLAN 137B, GPT-3 175B, T0 11B …")
+    ] = "FLAN 137B",
+) -> None:
+    """Every figure of evaluations with its spread, n, interval and verdict, compared with the first folder's."""
+    from flan.evaluate import tables
+    from flan.evaluate.reporting import read_run
+    from flan.evaluate.reporting import report as make
+
+    if label and len(label) != len(folders):
+        raise typer.BadParameter(
+            f"{len(label)} for {len(folders)} folders: give one for each", param_hint="--label"
+        )
+    unknown = set(figure or ()) - {*FIGURE_NAMES, "all"}
+    if unknown or (figure and to is None):
+        said = f"there is no picture {min(unknown)!r}" if unknown else "pictures are files: say --to FOLDER"
+        raise typer.BadParameter(said, param_hint="--figure")
+    made = make([read_run(folder) for folder in folders], label or (), system=system)
+    texts = {
+        "markdown": ("md", tables.markdown),
+        "latex": ("tex", tables.latex),
+        "csv": ("csv", tables.csv_text),
+        "json": ("json", lambda one: one.model_dump_json(indent=1) + "\n"),
+    }
+    if to is None:
+        typer.echo(texts[form][1](made), nl=False)
+        return
+    to.mkdir(parents=True, exist_ok=True)
+    for ending, write in texts.values():
+        (to / f"report.{ending}").write_text(write(made))
+    names = FIGURE_NAMES if figure is None or "all" in figure else tuple(figure)
+    if names:
+        from flan.evaluate.plots import NothingToDraw, draw, save
+
+        for name in names:
+            try:
+                picture = draw(name, made)
+            except NothingToDraw:
+                if figure and name in figure:
+                    raise
+                continue
+            for ending in ("svg", "png"):
+                save(picture, to / f"{name}.{ending}")
+    typer.echo(f"report: {to / 'report.md'}")

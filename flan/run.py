@@ -59,9 +59,9 @@ def _carry_out(spec: Spec, directory: Path, events: EventWriter | None) -> Endin
         return serve(spec, directory, events)
     if isinstance(spec, EvaluateSpec):
         from flan.evaluate.suite import evaluate
+        from flan.train.ranks import meet
 
-        assert events is not None, "an evaluation has one rank"
-        return evaluate(spec, directory, events)
+        return evaluate(spec, directory, events, meet(rundir.read_settings(directory).device))
     from flan.train.tune import tune
 
     return tune(spec, directory, events)

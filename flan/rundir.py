@@ -11,6 +11,7 @@
       logs/rank-0.stacks  where each thread of a rank stood when it hung, or was asked with SIGUSR2
       model/ base/   exported models (tune); results.json; samples/ (evaluate)
     checkpoints/     beside the attempts of a job, shared by them: run.json names the folder
+    answers/         beside it: what an evaluation has found so far
 
 A rank needs nothing else: no database, no queue. Started by hand or by torchrun it does the same.
 

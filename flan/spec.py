@@ -64,6 +64,10 @@ OptionsPolicy = Literal["flan2021", "flan2022", "none"]
 """How answer choices are shown: in FLAN's one layout, in one drawn for each example, or not at all."""
 
 
+ChoiceRule = Literal["sum", "per_token", "per_byte", "pmi"]
+"""What of the options' log-probabilities is compared: `flan/model/choosing.py`."""
+
+
 PromptFormat = Literal["instructions", "dataset_name", "no_template"]
 """What a row is asked with: templates, a tag that names its dataset, or nothing (Wei et al. 2022, 4.3)."""
 
@@ -609,6 +613,9 @@ class EvaluateSpec(JobSpec):
     """At most this many templates of a task are used, its first ones; never an inverted one."""
     scoring: Literal["auto", "rank", "generate"] = "auto"
     """auto: tasks with answer choices by rank classification, others by greedy generation."""
+    choose_by: ChoiceRule = "sum"
+    """Which option is chosen: by its log-probability, as FLAN does; by that over its tokens or its bytes; or by how
+    much the prompt raises it (pmi). Records keep what all of them need."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown; none: only the text before them says what is asked."""
     prompt_format: PromptFormat = "instructions"
@@ -624,6 +631,8 @@ class EvaluateSpec(JobSpec):
     """Longest answer that is generated."""
     batch_tokens: int = Field(default=4_096, ge=8)
     """Token slots of one forward pass. No effect on the result but rounding."""
+    precision: Precision = "fp32"
+    """Of weights and computation; softmax and sums are fp32 always."""
     input_length: int = Field(default=1_024, ge=4, le=2**20)
     """Longest input, in tokens; a longer one is cut at its long field."""
     missing: Literal["fail", "drop"] = "fail"

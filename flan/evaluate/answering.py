@@ -1,17 +1,23 @@
 """Questions → answers with their worth: by rank classification, or by greedy generation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from flan.data.tokens import Ids, encode_prompt
+from flan.evaluate.kept import Key, Said, key_of
 from flan.evaluate.metrics import worth
 from flan.evaluate.metrics.reply import Reply
 from flan.evaluate.questions import Question, Scoring
+from flan.model.choosing import Options, choose, option_mass
 from flan.model.greedy import greedy
-from flan.model.grouping import Size, group
+from flan.model.grouping import Size, fill, group
 from flan.model.load import Model
 from flan.model.scoring import score_options
-from flan.spec import EvaluateSpec
+from flan.spec import ChoiceRule, EvaluateSpec
 from flan.tasks.task import Task
+
+OPTIONS_OF_CUE = 32
+"""So many options follow the bare cue at a time: as branches they see all of each other's places."""
 
 
 class Answered(NamedTuple):
@@ -21,9 +27,10 @@ class Answered(NamedTuple):
     text: str
     """The option chosen, or the text written."""
     metrics: dict[str, float]
-    logprobs: tuple[float, ...] = ()
-    """Rank classification: of each option, in order, its end included."""
-    num_tokens: tuple[int, ...] = ()
+    options: Options | None = None
+    """Rank classification: what is known of each, in order."""
+    is_tied: bool = False
+    """Whether another option is as good as the one that was chosen, the first of them."""
     is_finished: bool = True
     """False for a text that was cut at the limit."""
 
@@ -32,17 +39,42 @@ class Answered(NamedTuple):
         """What metrics see of it."""
         return reply_to(self.question, self.text)
 
+    @property
+    def option_mass(self) -> float | None:
+        """Probability that the model would write any of the options."""
+        return option_mass(self.options.logprobs) if self.options else None
+
 
 def answer(
-    spec: EvaluateSpec, task: Task, scoring: Scoring, questions: Sequence[Question], model: Model
-) -> Iterator[list[Answered]]:
-    """The answers, batch by batch, longest prompts first: between two batches the caller may stop."""
-    for indices in group([_size(spec, question) for question in questions], spec.batch_tokens):
-        batch = [questions[i] for i in indices]
-        if scoring == "rank":
-            yield _ranked(spec, task, batch, model)
-        else:
-            yield _written(spec, task, batch, model)
+    spec: EvaluateSpec,
+    scoring: Scoring,
+    questions: Sequence[Question],
+    model: Model,
+    done: Collection[Key] = (),
+) -> Iterator[tuple[list[Question], list[Said]]]:
+    """What the model says, batch by batch, longest prompts first: between two batches the caller may stop.
+
+    Questions in `done` are left out; batches are those that there would be without it, so that who goes on where
+    another stopped finds the same to the last bit.
+    """
+    sizes = [_size(spec, question) for question in questions]
+    is_row = scoring == "rank" and model.card.contract.architecture == "decoder"
+    groups = (
+        fill([sum(size) for size in sizes], spec.batch_tokens) if is_row else group(sizes, spec.batch_tokens)
+    )
+    for indices in groups:
+        batch = [questions[i] for i in indices if key_of(questions[i]) not in done]
+        if batch:
+            yield batch, (_ranked if scoring == "rank" else _written)(spec, batch, model)
+
+
+def answered(task: Task, question: Question, said: Said, rule: ChoiceRule) -> Answered:
+    """What was said, with its worth."""
+    if said.options is None:
+        return Answered(question, said.text, _worth(task, question, said.text), is_finished=said.is_finished)
+    choice = choose(said.options.values(rule))
+    text = question.choices[choice.option]
+    return Answered(question, text, _worth(task, question, text), said.options, choice.is_tied)
 
 
 def _size(spec: EvaluateSpec, question: Question) -> Size:
@@ -50,36 +82,49 @@ def _size(spec: EvaluateSpec, question: Question) -> Size:
     return Size(len(question.prompt_ids), num_after)
 
 
-def _ranked(spec: EvaluateSpec, task: Task, batch: list[Question], model: Model) -> list[Answered]:
+def _ranked(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Said]:
+    # Options of all questions after the bare cue, each once: what pointwise mutual information takes off.
+    distinct = {ids.tobytes(): ids for question in batch for ids in question.option_ids}
+    after_cue = list(distinct.values())
+    chunks: list[Sequence[Ids]] = [
+        after_cue[i : i + OPTIONS_OF_CUE] for i in range(0, len(after_cue), OPTIONS_OF_CUE)
+    ]
+    cue: Ids = encode_prompt(model.tokenizer, model.card.contract, "")
     scores = score_options(
         model,
-        [question.prompt_ids for question in batch],
-        [question.option_ids for question in batch],
+        [*(question.prompt_ids for question in batch), *[cue] * len(chunks)],
+        [*(question.option_ids for question in batch), *chunks],
         batch_tokens=spec.batch_tokens,
     )
-    answered = []
-    for question, of_options in zip(batch, scores, strict=True):
-        logprobs = tuple(score.logprob for score in of_options)
-        # The first of equals, as in FLAN's code.
-        text = question.choices[logprobs.index(max(logprobs))]
-        num_tokens = tuple(score.num_tokens for score in of_options)
-        answered.append(Answered(question, text, _worth(task, question, text), logprobs, num_tokens))
-    return answered
+    of_cue = [score.logprob for row in scores[len(batch) :] for score in row]
+    cue_logprobs = dict(zip(distinct, of_cue, strict=True))
+    return [
+        Said(
+            options=Options(
+                logprobs=tuple(score.logprob for score in row),
+                num_tokens=tuple(score.num_tokens for score in row),
+                num_bytes=question.num_bytes,
+                cue_logprobs=tuple(cue_logprobs[ids.tobytes()] for ids in question.option_ids),
+            )
+        )
+        for question, row in zip(batch, scores[: len(batch)], strict=True)
+    ]
 
 
-def _written(spec: EvaluateSpec, task: Task, batch: list[Question], model: Model) -> list[Answered]:
+def _written(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Said]:
     continuations = greedy(
         model,
         [question.prompt_ids for question in batch],
         max_new_tokens=spec.max_new_tokens,
         batch_tokens=spec.batch_tokens,
     )
-    answered = []
-    for question, (token_ids, is_finished) in zip(batch, continuations, strict=True):
-        text = model.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        worth = _worth(task, question, text)
-        answered.append(Answered(question, text, worth, is_finished=is_finished))
-    return answered
+    return [
+        Said(
+            model.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            is_finished=is_finished,
+        )
+        for token_ids, is_finished in continuations
+    ]
 
 
 def reply_to(question: Question, text: str) -> Reply:

@@ -4,7 +4,7 @@ The rows are a seeded sample that depends on the spec's seed, the task and the s
 every template and every model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from flan.card import ModelCard
@@ -49,6 +49,8 @@ class Question(NamedTuple):
     """What a reply that makes each choice looks like, where the model writes itself."""
     names: tuple[str, ...] = ()
     """What metrics call the choices; empty: what they are."""
+    num_bytes: tuple[int, ...] = ()
+    """In UTF-8, of what the model would write for each choice, where it is not to write itself."""
     value: float | None = None
     group: tuple[str, ...] = ()
     """The same for every row of one question."""
@@ -88,12 +90,22 @@ def rows_of(spec: EvaluateSpec, task: Task, num_rows: int) -> list[int]:
 
 
 def ask(
-    spec: EvaluateSpec, task: Task, rows: Rows, model: Reader, shots: Shots | None = None
+    spec: EvaluateSpec,
+    task: Task,
+    rows: Rows,
+    model: Reader,
+    shots: Shots | None = None,
+    only: Collection[int] = (),
 ) -> Iterator[Asked]:
-    """Every question of a task, row by row, behind solved rows of `shots`. Raises NoChoices, ContextExceeded."""
+    """Every question of a task, row by row, behind solved rows of `shots`. Raises NoChoices, ContextExceeded.
+
+    With `only`, about the rows of these numbers alone.
+    """
     scoring = scoring_of(spec, task)
     templates = templates_of(spec, task)
     for number in rows_of(spec, task, len(rows)):
+        if only and number not in only:
+            continue
         try:
             row = instance(task, rows[number])
         except (RowError, UnreadableRow):
@@ -132,7 +144,8 @@ def _question(
     options = rendered.choices if scoring == "rank" else ()
     if options and (rendered.answer not in options or len(set(options)) < len(options)):
         raise NotAnOption(f"{rendered.answer!r} is not one of {list(options)}")
-    option_ids = tuple(encode_target(tokenizer, card.contract, text) for text in written(options))
+    option_texts = written(options)
+    option_ids = tuple(encode_target(tokenizer, card.contract, text) for text in option_texts)
     num_after = max(map(len, option_ids)) if option_ids else spec.max_new_tokens
     length = prompt_length(spec.input_length, num_after, card)
     fitted = fit(task, row, chosen, tokenizer, card.contract, length, layout=layout)
@@ -148,6 +161,7 @@ def _question(
         num_exemplars=len(prompt.exemplars),
         choices=rendered.choices,
         option_ids=option_ids,
+        num_bytes=tuple(len(text.encode()) for text in option_texts),
         answers=rendered.references,
         references=rendered.references if scoring == "rank" else written(rendered.references),
         choice_texts=() if scoring == "rank" else written(rendered.choices),

@@ -30,11 +30,12 @@ def sample_of(task: Task, split: str, answered: "Answered") -> Sample:
         "is_right": reply.choice == reply.answer if reply.choice else reply.text.strip() in reply.references,
         "reply": {name: value for name, value in reply._asdict().items() if value not in (None, "", ())},
     }
-    if answered.logprobs:
+    if answered.options:
         return sample | {
             "options": question.choices,
-            "logprobs": answered.logprobs,
-            "num_tokens": answered.num_tokens,
+            **answered.options._asdict(),
+            "option_mass": answered.option_mass,
+            "is_tied": answered.is_tied,
             "choice": answered.text,
         }
     return sample | {"output": answered.text, "is_finished": answered.is_finished}

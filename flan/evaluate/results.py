@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flan.card import Lineage
-from flan.spec import Document, FewShot, OptionsPolicy, PromptFormat, Sha256
+from flan.spec import ChoiceRule, Document, FewShot, OptionsPolicy, Precision, PromptFormat, Sha256
 from flan.tasks.taxonomy import Verdict
 
 SCORING_VERSION = 2
@@ -35,6 +35,10 @@ class TemplateResult(Document):
     """Of the n, written answers that did not end within the limit."""
     num_unread: int = 0
     """Of the n, answers that a metric could make nothing of: no option, no number, no final answer. They are wrong."""
+    num_tied: int = 0
+    """Of the n, choices that were the first of several as good."""
+    option_mass: float | None = None
+    """Mean probability that the model would write any of the options; None where it wrote itself."""
 
 
 class CleanResult(Document):
@@ -132,5 +136,7 @@ class Results(Document):
     scoring_version: int = SCORING_VERSION
     seed: int
     options: OptionsPolicy
+    choose_by: ChoiceRule = "sum"
+    precision: Precision = "fp32"
     prompt_format: PromptFormat = "instructions"
     few_shot: FewShot | None = None

@@ -1,16 +1,17 @@
 """An evaluation, from the run directory to results.json: tasks × answer templates × rows.
 
-One rank. It keeps nothing between attempts: one that was stopped begins anew, and being deterministic
-arrives at the same figures. A task that fails leaves the others their results.
+Ranks share the rows, and what they have found is kept between attempts: one that was stopped or killed goes on where
+it was (`flan/evaluate/parts.py`). A task that fails leaves the others their results.
 """
 
 import hashlib
-import time
 import traceback
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import torch
 
 from flan import rundir
 from flan.data.compared import unclean_rows
@@ -18,8 +19,19 @@ from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.data.shots import Shots
 from flan.errors import FlanError
-from flan.evaluate.answering import Answered, answer
-from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
+from flan.evaluate.answering import Answered
+from flan.evaluate.kept import Kept
+from flan.evaluate.parts import (
+    OF_THE_TASK,
+    FailedElsewhere,
+    Found,
+    Part,
+    Pauses,
+    Peers,
+    Stopped,
+    answer_part,
+)
+from flan.evaluate.questions import rows_of, scoring_of, templates_of
 from flan.evaluate.records import sample_of
 from flan.evaluate.results import CleanResult, Results, TaskFailure, TaskResult
 from flan.evaluate.samples import SAMPLES, SamplesWriter
@@ -33,69 +45,94 @@ from flan.tasks.task import Task, load_collection
 from flan.tasks.taxonomy import Ruling, judge, load_taxonomy
 
 RESULTS = "results.json"
-PROGRESS_EVERY_S = 1.0
-OF_THE_TASK = (FlanError, ValueError, TypeError, LookupError, ArithmeticError)
-"""What can go wrong with a task, its rows or its metrics. A machine that fails ends the attempt instead."""
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class _Stopped(Exception):
-    """Something else than running is wished for: no error, but the way out of the loops."""
+def evaluate(
+    spec: EvaluateSpec, directory: Path, events: EventWriter | None, peers: Peers
+) -> Literal["done", "stopped"]:
+    """Measure the pinned model on the pinned tasks; rank 0 writes results.json and the samples beside it.
 
-
-def evaluate(spec: EvaluateSpec, directory: Path, events: EventWriter) -> Literal["done", "stopped"]:
-    """Measure the pinned model on the pinned tasks; writes results.json and the samples beside it.
-
-    `spec` is resolved. Between two batches the wish is read. Raises what loading the model and opening the
-    rows raise; where every task fails (NoChoices, ContextExceeded, NothingMeasured …), what the first one did.
+    `spec` is resolved; only rank 0 has `events`. Between two batches the wish is read. Raises what loading the
+    model and opening the rows raise; where every task fails (NoChoices, ContextExceeded, NothingMeasured …), what
+    the first one did.
     """
     settings = rundir.read_settings(directory)
     store = Store(Path(settings.store))
     places = Places(Path(settings.data) if settings.data else None, store)
-    events.append("run.started", kind=spec.kind, ranks=1, device=settings.device, resumed_from=0)
-    events.append("stage.changed", stage="prepare")
+    if events is not None:
+        ranks, device = peers.world_size, settings.device
+        events.append("run.started", kind=spec.kind, ranks=ranks, device=device, resumed_from=0)
+        events.append("stage.changed", stage="prepare")
     tasks = pinned_tasks(spec, store)
     parts = {name: _parts(spec, task, places) for name, task in tasks.items()}
     assert spec.pins is not None and spec.pins.model is not None, "resolve() refuses a preset here"
-    model = load_model(store.verify_tree(spec.pins.model), device=settings.device)
-    events.append("stage.changed", stage="evaluate")
+    source = store.verify_tree(spec.pins.model)
+    model = load_model(source, dtype=_DTYPES[spec.precision], device=settings.device)
+    # Every rank reads the file: each stops at the end of its batch, and so all of them do.
     wishes = WishReader(directory, reads_file=True)
-    total = sum(_num_questions(part, tasks[name]) for name in tasks for part in parts[name])
-    pauses = _Pauses(events, wishes, total)
-    measured: list[TaskResult] = []
-    failed: dict[str, TaskFailure] = {}
-    try:
-        with wishes.listening(), SamplesWriter(directory / SAMPLES) as samples:
-            for name, task in tasks.items():
-                rows = parts[name][0].rows
-                source = f"{name}/{spec.split}"
-                unclean = unclean_rows(store, model.card.lineage, source, rows.digest)
-                try:
-                    measured.append(_measure(task, parts[name], model, unclean, pauses, samples))
-                except OF_THE_TASK as error:
-                    failed[name] = _failure(error, is_last_hope=len(failed) + 1 == len(tasks))
-                    events.append("warning", code="task_failed", message=f"{name}: {failed[name].message}")
-    except _Stopped:
-        events.append("run.stopped", wish=wishes.read(), step=pauses.done)
-        return "stopped"
+    total = sum(part.num_questions for of_task in parts.values() for part in of_task)
+    pauses = Pauses(events, wishes, total, peers.world_size)
+    kept = Kept(settings, spec, peers.rank)
+
+    def answers(name: str) -> list[Found | None]:
+        return [answer_part(part, kept, model, peers, pauses) for part in parts[name]]
+
+    with wishes.listening():
+        try:
+            if events is None:
+                _help(tasks, answers)
+                return "done"
+            events.append("stage.changed", stage="evaluate")
+            results = _measure_all(spec, directory, events, store, model, parts, answers)
+        except Stopped:
+            if events is not None:
+                events.append("run.stopped", wish=wishes.read(), step=pauses.done)
+            return "stopped"
     events.append("stage.changed", stage="finalize")
-    rows_by_task = {name: parts[name][0].rows for name in tasks}
-    results = _results(spec, model, tasks, rows_by_task, measured)
-    results = results.model_copy(update={"failed": failed, "samples": tree_digest(directory / SAMPLES)})
     write_atomically(directory / RESULTS, (results.model_dump_json(indent=1) + "\n").encode())
-    events.append("results.written", path=RESULTS, summary={one.task: one.mean for one in measured})
+    summary = {one.task: one.mean for one in results.tasks}
+    events.append("results.written", path=RESULTS, summary=summary)
+    kept.remove()
     return "done"
 
 
-class _Part(NamedTuple):
-    """The rows of a task that are reported, or those that its best template is chosen on."""
-
-    spec: EvaluateSpec
-    """As if they were all there is."""
-    rows: Rows
-    shots: Shots | None
+def _help(tasks: Mapping[str, Task], answers: Callable[[str], list[Found | None]]) -> None:
+    """What the ranks behind the first do. A task that failed anywhere is left by all."""
+    for name in tasks:
+        with suppress(FailedElsewhere):
+            answers(name)
 
 
-def _parts(spec: EvaluateSpec, task: Task, places: Places) -> list[_Part]:
+def _measure_all(
+    spec: EvaluateSpec,
+    directory: Path,
+    events: EventWriter,
+    store: Store,
+    model: Model,
+    parts: Mapping[str, Sequence[Part]],
+    answers: Callable[[str], list[Found | None]],
+) -> Results:
+    """The results of all tasks, and their samples, written."""
+    measured: list[TaskResult] = []
+    failed: dict[str, TaskFailure] = {}
+    with SamplesWriter(directory / SAMPLES) as samples:
+        for name, of_task in parts.items():
+            digest = of_task[0].rows.digest
+            unclean = unclean_rows(store, model.card.lineage, f"{name}/{spec.split}", digest)
+            try:
+                found = [each for each in answers(name) if each is not None]
+                measured.append(_measure(of_task, found, unclean, samples))
+            except OF_THE_TASK as error:
+                failed[name] = _failure(error, is_last_hope=len(failed) + 1 == len(parts))
+                events.append("warning", code="task_failed", message=f"{name}: {failed[name].message}")
+    tasks = {name: of_task[0].task for name, of_task in parts.items()}
+    rows = {name: of_task[0].rows for name, of_task in parts.items()}
+    results = _results(spec, model, tasks, rows, measured)
+    return results.model_copy(update={"failed": failed, "samples": tree_digest(directory / SAMPLES)})
+
+
+def _parts(spec: EvaluateSpec, task: Task, places: Places) -> list[Part]:
     """What is asked of a task: the reported rows, and behind them those of dev, if there are any."""
     assert spec.pins is not None
     only = {task.name: task}
@@ -105,7 +142,8 @@ def _parts(spec: EvaluateSpec, task: Task, places: Places) -> list[_Part]:
     if spec.dev and spec.dev.split in spec.pins.tasks[task.name].rows:
         specs.append(spec.model_copy(update={"split": spec.dev.split, "limit": spec.dev.limit}))
     return [
-        _Part(
+        Part(
+            task,
             one,
             open_pinned_rows(spec, only, one.split, places)[task.name],
             Shots(one, few_shot, task, solved) if few_shot and solved is not None else None,
@@ -123,41 +161,12 @@ def _failure(error: Exception, *, is_last_hope: bool) -> TaskFailure:
     return TaskFailure(code=told.code or "internal", message=told.message or "", hint=told.hint)
 
 
-class _Pauses:
-    """What happens between two rows or batches: progress is told, at most once a second, and the wish is read."""
-
-    def __init__(self, events: EventWriter, wishes: WishReader, total: int) -> None:
-        self.done = 0
-        self._events, self._wishes, self._total = events, wishes, total
-        self._started = self._said = time.monotonic()
-
-    def after(self, count: int, task: str) -> None:
-        """`count` more questions are done. Raises _Stopped when the run is to end here."""
-        self.done += count
-        if count and (self.done == self._total or time.monotonic() - self._said >= PROGRESS_EVERY_S):
-            self._said = time.monotonic()
-            eta_s = (self._said - self._started) / self.done * (self._total - self.done)
-            self._events.append(
-                "progress", done=self.done, total=self._total, what=task, eta_s=round(eta_s, 1)
-            )
-        if self._wishes.read() != "run":
-            raise _Stopped
-
-
-def _num_questions(part: _Part, task: Task) -> int:
-    return len(rows_of(part.spec, task, len(part.rows))) * len(templates_of(part.spec, task))
-
-
 def _measure(
-    task: Task,
-    parts: Sequence[_Part],
-    model: Model,
-    unclean: frozenset[int] | None,
-    pauses: _Pauses,
-    samples: SamplesWriter,
+    parts: Sequence[Part], found: Sequence[Found], unclean: frozenset[int] | None, samples: SamplesWriter
 ) -> TaskResult:
     """The figures of a task; its samples are written when all of them are there."""
-    reported, *dev = [_answered(part, task, model, pauses) for part in parts]
+    task = parts[0].task
+    reported, *dev = [(_how(part, each), each.answered) for part, each in zip(parts, found, strict=True)]
     result = _without_unclean(task, *reported, unclean)
     if dev:
         result = result.model_copy(update={"best": best_template(task, dev[0], reported)})
@@ -166,24 +175,11 @@ def _measure(
     return result
 
 
-def _answered(part: _Part, task: Task, model: Model, pauses: _Pauses) -> tuple[Measured, list[Answered]]:
-    """Every question about the rows of a part with its answer, in order of template and row."""
-    spec, rows, shots = part
-    scoring = scoring_of(spec, task)
-    questions: list[Question] = []
-    num_skipped: Counter[int] = Counter()
-    for asked in ask(spec, task, rows, model, shots):
-        questions.extend(asked.questions)
-        num_skipped.update(asked.skipped)
-        pauses.after(len(asked.skipped), task.name)
-    answered: list[Answered] = []
-    for batch in answer(spec, task, scoring, questions, model):
-        answered.extend(batch)
-        pauses.after(len(batch), task.name)
-    answered.sort(key=lambda one: (one.question.template, one.question.row))
+def _how(part: Part, found: Found) -> Measured:
+    task, spec, rows, _ = part
     num_shots = spec.few_shot.shots if spec.few_shot else 0
-    how = Measured(spec.split, scoring, len(rows), num_skipped, _asked_digest(spec, task, rows), num_shots)
-    return how, answered
+    asked = _asked_digest(spec, task, rows)
+    return Measured(spec.split, scoring_of(spec, task), len(rows), found.num_skipped, asked, num_shots)
 
 
 def _without_unclean(
@@ -234,6 +230,8 @@ def _results(
         contract_digest=model.card.contract.digest(),
         seed=spec.seed,
         options=spec.options,
+        choose_by=spec.choose_by,
+        precision=spec.precision,
         prompt_format=spec.prompt_format,
         few_shot=spec.few_shot,
     )

@@ -187,6 +187,11 @@ def _figure(metric: MetricName, answered: Sequence[Answered], replies: Sequence[
     )
 
 
+def _mean_mass(answered: Sequence[Answered]) -> float | None:
+    masses = [mass for one in answered if (mass := one.option_mass) is not None]
+    return round(fmean(masses), 6) if masses else None
+
+
 def _of_template(
     task: Task, index: int, answered: Sequence[Answered], measured: Measured
 ) -> tuple[TemplateResult, Figure]:
@@ -206,5 +211,7 @@ def _of_template(
         num_cut=sum(one.question.was_cut for one in answered),
         num_unfinished=sum(not one.is_finished for one in answered),
         num_unread=sum(not all(is_read(reply) for is_read in readers) for reply in replies),
+        num_tied=sum(one.is_tied for one in answered),
+        option_mass=_mean_mass(answered),
     )
     return result, figures[headline]

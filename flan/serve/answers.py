@@ -9,6 +9,7 @@ from typing import Any, Literal
 from flan.card import ModelCard
 from flan.data.bases import model_directory
 from flan.data.tokens import Ids
+from flan.model.choosing import choose, option_mass
 from flan.model.load import load_model
 from flan.model.scoring import OptionScore
 from flan.serve.engine import Engine
@@ -30,8 +31,6 @@ from flan.serve.plans import SAMPLING_FIELDS, Rank, Sample, plan_classify, plan_
 from flan.serve.sequences import Completion
 from flan.spec import Sampling, parse
 
-TIE = 1e-6
-"""Log-probabilities closer than this are equal: rounding alone tells them apart."""
 _WITHOUT_EFFECT = (*SAMPLING_FIELDS, "max_new_tokens", "seed", "stream", "logprobs")
 """Fields that say how to sample: a request that is ranked has no use for them."""
 
@@ -117,10 +116,8 @@ def classification(options: Sequence[str], scores: Sequence[OptionScore]) -> Cla
     Sums of log-probabilities, not divided by length (Wei et al. 2022, 2.3: rank classification).
     """
     logprobs = [score.logprob for score in scores]
-    index = logprobs.index(max(logprobs))
+    index, margin = chosen = choose(logprobs)
     weights = [math.exp(logprob - logprobs[index]) for logprob in logprobs]
-    others = logprobs[:index] + logprobs[index + 1 :]
-    margin = logprobs[index] - max(others) if others else None
     return Classification(
         choice=options[index],
         index=index,
@@ -134,8 +131,8 @@ def classification(options: Sequence[str], scores: Sequence[OptionScore]) -> Cla
             for option, score, weight in zip(options, scores, weights, strict=True)
         ),
         margin=margin,
-        option_mass=sum(map(math.exp, logprobs)),
-        tied=margin is not None and margin < TIE,
+        option_mass=option_mass(logprobs),
+        tied=chosen.is_tied,
     )
 
 

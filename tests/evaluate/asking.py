@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.distributed import HashStore
+
 from flan import rundir
 from flan.evaluate.results import Results
 from flan.evaluate.samples import SAMPLES, read_samples
@@ -13,6 +16,7 @@ from flan.model.export import export
 from flan.model.load import Architecture
 from flan.rundir import Event, EventWriter
 from flan.spec import EvaluateSpec, parse, parse_spec
+from flan.train.ranks import Ranks
 from tests.kit.models import tiny_model
 
 
@@ -44,7 +48,7 @@ def run(spec: EvaluateSpec, directory: Path) -> str:
     """Carry out an evaluation in this process; how it ended."""
     events = EventWriter(directory)
     try:
-        return evaluate(spec, directory, events)
+        return evaluate(spec, directory, events, Ranks(0, 1, torch.device("cpu"), HashStore()))
     finally:
         events.close()
 

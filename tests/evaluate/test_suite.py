@@ -1,6 +1,7 @@
 """A whole evaluation, from the run directory to results.json, by real tiny models."""
 
 import hashlib
+import math
 import os
 import signal
 from pathlib import Path
@@ -12,18 +13,21 @@ from flan import rundir
 from flan.card import ComparedRows, LeakageCheck, Lineage
 from flan.data.leakage import LeakageReport
 from flan.data.resolve import DatasetChanged
-from flan.evaluate import suite
+from flan.evaluate import parts
+from flan.evaluate.kept import FOLDER, key_of
 from flan.evaluate.questions import NoChoices, rows_of
 from flan.evaluate.results import Results
 from flan.evaluate.samples import LINES, SAMPLES
 from flan.evaluate.suite import RESULTS
+from flan.model.choosing import Options, choose
 from flan.model.export import export
 from flan.model.load import Architecture
-from flan.spec import parse
-from flan.store import Store
+from flan.spec import ChoiceRule, parse
+from flan.store import Store, tree_digest
 from flan.tasks.task import load_collection
 from tests.evaluate.asking import carried_out, events_of, prepared, results_of, run, samples_of
 from tests.kit.models import tiny_model
+from tests.kit.ranks import run_ranks
 from tests.model.naive import target_logprobs
 
 TASKS = ["shop_reviews", "marble_counts", "weather_tables"]
@@ -148,20 +152,112 @@ def test_a_wish_ends_it_between_two_batches(tmp_path: Path, wish: rundir.Wish) -
 def test_sigterm_means_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the middle of a batch lets the batch end, and then stops the run."""
     spec, directory = prepared(tmp_path, batch_tokens=8)
-    answer = suite.answer
+    answer = parts.answer
     num_batches = []
 
     def answer_with_signal(*given, **more):
         for batch in answer(*given, **more):
-            num_batches.append(len(batch))
+            num_batches.append(len(batch[0]))
             os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(suite, "answer", answer_with_signal)
+    monkeypatch.setattr(parts, "answer", answer_with_signal)
 
     assert run(spec, directory) == "stopped"
     assert len(num_batches) == 1
     assert events_of(directory)[-1].data == {"wish": "pause", "step": 1}
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
+def test_it_goes_on_where_it_was_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Architecture
+) -> None:
+    """No batch is answered twice, a line that was cut by a kill is answered anew, and the files have equal bytes."""
+    fields = {"tasks": ["shop_reviews", "weather_tables"], "limit": 3, "batch_tokens": 900}
+    undisturbed = carried_out(folder, architecture, **fields)
+    spec, directory = prepared(tmp_path, architecture, **fields)
+    answer, answered = parts.answer, []
+
+    def answer_some(*given, **more):
+        for batch in answer(*given, **more):
+            answered.extend(map(key_of, batch[0]))
+            rundir.write_wish(directory, "pause")
+            yield batch
+
+    def answer_on(*given, **more):
+        for batch in answer(*given, **more):
+            answered.extend(map(key_of, batch[0]))
+            yield batch
+
+    monkeypatch.setattr(parts, "answer", answer_some)
+    assert run(spec, directory) == "stopped"
+    num_before = len(answered)
+    kept = next((directory.parent / FOLDER).glob("*/*/*.jsonl"))
+    with kept.open("ab") as file:
+        file.write(kept.read_bytes()[:40])
+    rundir.write_wish(directory, "run")
+    monkeypatch.setattr(parts, "answer", answer_on)
+    assert run(spec, directory) == "done"
+
+    assert num_before > 0
+    assert num_before < len(answered) == len(samples_of(undisturbed))
+    assert results_of(directory).tasks == results_of(undisturbed).tasks
+    assert tree_digest(directory / SAMPLES) == tree_digest(undisturbed / SAMPLES)
+    assert not list((directory.parent / FOLDER).iterdir())
+
+
+def test_two_ranks_share_the_rows(folder: Path, tmp_path: Path) -> None:
+    """The same choices and texts as one rank, and the same scores to rounding; both find broken rows alike."""
+    fields = {"tasks": TASKS, "limit": 5, "input_length": 60}
+    alone = carried_out(folder, **fields)
+    _, directory = prepared(tmp_path, **fields)
+
+    run_ranks(["flan", "run", str(directory)], 2, tmp_path / "log")
+
+    one, two = results_of(alone), results_of(directory)
+    assert [task.model_dump() for task in two.tasks] == [task.model_dump() for task in one.tasks]
+    for mine, theirs in zip(samples_of(directory), samples_of(alone), strict=True):
+        assert mine.get("choice", mine.get("output")) == theirs.get("choice", theirs.get("output"))
+        assert mine.get("logprobs", []) == pytest.approx(theirs.get("logprobs", []), abs=1e-4)
+    progress = [event.data for event in events_of(directory) if event.type == "progress"]
+    assert progress[-1]["done"] == progress[-1]["total"]
+
+
+@pytest.mark.parametrize("rule", ["per_token", "per_byte", "pmi"])
+def test_records_hold_what_every_rule_needs(folder: Path, measured: Path, rule: ChoiceRule) -> None:
+    """The choices under another rule are those that follow from the records of the first."""
+    fields = {"tasks": ["marble_counts"], "limit": 6}
+    plain = [each for each in samples_of(measured) if each["task"] == "marble_counts"]
+
+    by_rule = samples_of(carried_out(folder, **fields, choose_by=rule))
+
+    for mine, theirs in zip(by_rule, plain, strict=True):
+        options = Options(*(tuple(theirs[name]) for name in Options._fields))
+        assert mine["choice"] == theirs["options"][choose(options.values(rule)).option]
+
+
+def test_the_cue_is_what_stands_before_every_answer(folder: Path, measured: Path) -> None:
+    """Its log-probabilities are those of an option after no input."""
+    model = tiny_model()
+    cue = np.array(model.card.contract.separator_ids)
+
+    for sample in (each for each in samples_of(measured) if "options" in each):
+        for option, found in zip(sample["options"], sample["cue_logprobs"], strict=True):
+            tokens = np.array([*model.tokenizer.encode(option), *model.card.contract.end_ids])
+            assert found == pytest.approx(float(target_logprobs(model, cue, tokens).sum()), abs=1e-4)
+        assert sample["num_bytes"] == [len(option.encode()) for option in sample["options"]]
+        assert sample["option_mass"] == pytest.approx(sum(map(math.exp, sample["logprobs"])))
+
+
+def test_half_precision_is_said_and_changes_little(folder: Path, measured: Path) -> None:
+    """bf16 weights give nearby scores."""
+    half = carried_out(folder, tasks=["shop_reviews"], precision="bf16")
+    plain = [each for each in samples_of(measured) if each["task"] == "shop_reviews"]
+
+    assert results_of(half).precision == "bf16"
+    for mine, theirs in zip(samples_of(half), plain, strict=True):
+        assert mine["logprobs"] == pytest.approx(theirs["logprobs"], rel=0.05)
+        assert mine["logprobs"] != theirs["logprobs"]
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,13 @@ SHORT: dict[str, Any] = {
     "precision": "fp32",
     "resources": {"device": "cpu"},
 }
+BASES = ("preset:nano", "preset:nano-t5")
 STORIES = [f"once there was a dog called number {i}. it ran to the river and back again." for i in range(400)]
 
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize("base", ["preset:nano", "preset:nano-t5"])
+@pytest.mark.parametrize("base", BASES)
 def test_a_corpus_and_then_instructions_by_the_command_line(tmp_path: Path, base: str) -> None:
     """Real texts and real rows: the loss falls, and the last card knows both."""
     texts = [{"name": "tinystories_sample", "documents": "lines"}, {"name": "wikitext-2.valid"}]
@@ -44,7 +45,8 @@ def test_a_corpus_and_then_instructions_by_the_command_line(tmp_path: Path, base
 
 
 @pytest.mark.slow
-def test_an_uploaded_text_and_then_instructions_by_http(platform: Platform) -> None:
+@pytest.mark.parametrize("base", BASES)
+def test_an_uploaded_text_and_then_instructions_by_http(platform: Platform, base: str) -> None:
     """POST /datasets, POST /jobs twice; the second starts from what the first left."""
     rows = "".join(json.dumps({"story": story}) + "\n" for story in STORIES)
     upload = platform.http.post(
@@ -52,17 +54,19 @@ def test_an_uploaded_text_and_then_instructions_by_http(platform: Platform) -> N
     )
     assert upload.status_code in (200, 201), upload.text
     text = {"uploaded": "stories", "column": "story"}
-    read = {"kind": "tune", "name": "well-read", "base": "preset:nano", "objective": "lm", "steps": 4}
+    well_read, well_told = (f"{what}-{base.removeprefix('preset:')}" for what in ("read", "told"))
+    read = {"kind": "tune", "name": well_read, "base": base, "objective": "lm", "steps": 4}
     first = platform.submit(read | SHORT | {"corpus": {"texts": [text]}})
     assert platform.until_ended(first)["state"] == "succeeded"
-    told = {"kind": "tune", "name": "well-told", "base": "well-read@1", "steps": 2}
+    told = {"kind": "tune", "name": well_told, "base": f"{well_read}@1", "steps": 2}
     second = platform.submit(
         told | SHORT | {"mixture": {"collection": "synthetic", "tasks": ["shop_reviews"]}}
     )
     assert platform.until_ended(second)["state"] == "succeeded"
 
-    lineage = platform.get("/models/well-told@1")["card"]["lineage"]
+    lineage = platform.get(f"/models/{well_told}@1")["card"]["lineage"]
     assert (lineage["corpora"], lineage["tasks_seen"]) == (["stories"], ["shop_reviews"])
+    assert lineage["steps"] == 6
 
 
 def _tune(folder: Path, name: str, spec: dict[str, Any]) -> None:

@@ -26,7 +26,8 @@ from typing import ClassVar, NamedTuple
 from flan.errors import FlanError
 from flan.processes import DIE_WITH_PARENT, child_of, die_with_parent
 
-START_S = 90.0
+START_S = 180.0
+"""How long a part may take to say that it is ready; a machine that is busy with other things takes half of it."""
 STABLE_S = 60.0
 """A child that lived for so long starts again without delay."""
 LONGEST_PAUSE_S = 30.0

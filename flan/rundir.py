@@ -24,7 +24,7 @@ Events a rank writes, with their data:
     metrics             step, values: {"train/loss": …}; a replayed step overwrites
     leakage.checked     policy, train_rows, num_shared, held_out, left_out, shared, report …: rows were compared
     leakage.found       policy, shared: and the run refused
-    memory.planned      micro_batch, is_auto; states_bytes, activations_bytes, snapshot_bytes, room_bytes of a rank
+    memory.planned      micro_batch, is_auto; pack_lengths; states_, activations_, snapshot_ and room_bytes of a rank
     checkpoint.written  step, path (name inside the checkpoints folder), manifest_sha256, size_bytes
     model.written       name, role: tuned | base, path (folder inside the run directory)
     results.written     path (file inside the run directory), summary

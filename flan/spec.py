@@ -502,6 +502,10 @@ class TuneSpec(JobSpec):
     """Longest target, in tokens; an example with a longer one is left out and counted."""
     pack_length: int | None = Field(default=None, ge=8, le=2**20)
     """Length of a packed sequence; None = input_length + target_length."""
+    pack_target_length: Literal["auto"] | Annotated[int, Field(ge=2, le=2**20)] = "auto"
+    """Encoder-decoders: how much of a pack is its targets'; 256, as T5, with 1,024 left for inputs. auto: inputs and
+    targets share a pack as the mixture has them, measured before step 1, so that both sides fill up; without a
+    pack_length the packs are then up to an eighth longer."""
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = 1
     """Packs a rank sends through the network at a time; auto: as many as fit, found before step 1. No effect on
     the result but rounding."""
@@ -563,6 +567,14 @@ class TuneSpec(JobSpec):
             raise ValueError(
                 f"pack_length {self.pack_length} is less than input_length {self.input_length} + "
                 f"target_length {self.target_length}: an example must fit into a pack"
+            )
+        if self.pack_target_length != "auto" and not (
+            self.target_length <= self.pack_target_length <= self.packed_length - self.input_length
+        ):
+            raise ValueError(
+                f"pack_target_length {self.pack_target_length} of a pack of {self.packed_length} is less than "
+                f"target_length {self.target_length}, or leaves less than input_length {self.input_length}: an "
+                "example must fit into a pack"
             )
         if (self.objective == "lm") != (self.corpus is not None):
             raise ValueError(

@@ -118,7 +118,7 @@ class Steps:
         self, spec: TuneSpec, contract: Contract, encoder: Encoder, draws: str, state: StreamState
     ) -> None:
         self._spec, self._contract = spec, contract
-        self._lengths = pack_lengths(contract, spec.packed_length, spec.input_length, spec.target_length)
+        self._lengths = pack_lengths(contract, spec)
         plain = {name: counts.model_dump(exclude={"templates"}) for name, counts in state.counts.items()}
         self._counts = {name: Counter(counts) for name, counts in plain.items()}
         self._templates = {name: Counter(counts.templates) for name, counts in state.counts.items()}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from flan.card import Contract
 from flan.data.tokens import Tokens
 from flan.data.window import Lengths
+from flan.spec import TuneSpec
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -53,12 +54,14 @@ class PackedEncoderDecoder(NamedTuple):
 PackedBatch = PackedDecoder | PackedEncoderDecoder
 
 
-def pack_lengths(contract: Contract, packed_length: int, input_length: int, target_length: int) -> Lengths:
-    """Lengths of a pack; an encoder-decoder splits `packed_length` as input and target are to each other."""
+def pack_lengths(contract: Contract, spec: TuneSpec) -> Lengths:
+    """Lengths of a pack. What a spec leaves open is shared out as its longest input and target are to each other."""
+    length, target = spec.packed_length, spec.pack_target_length
     if contract.architecture == "decoder":
-        return Lengths(packed_length, 0)
-    target = packed_length * target_length // (input_length + target_length)
-    return Lengths(packed_length - target, target)
+        return Lengths(length, 0)
+    if target == "auto":
+        target = length * spec.target_length // (spec.input_length + spec.target_length)
+    return Lengths(length - target, target)
 
 
 def size(contract: Contract, tokens: Tokens) -> Lengths:

@@ -63,6 +63,8 @@ class CheckpointState(Document):
     world_size: int
     micro_batch: int
     """Packs that a rank took at a time: the order of its sums."""
+    pack_lengths: tuple[int, int] | None = None
+    """Lengths of a pack; of a decoder-only model's the second is 0."""
     accumulation: str
     """Type in which gradients are summed."""
     environment: dict[str, str]

@@ -4,6 +4,7 @@ Rank 0 does alone what is done once: choosing the checkpoint to go on from, comp
 tokenizer. It does so before the process group exists, so that no collective waits for it.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from flan.card import Contract
+from flan.data import sides
 from flan.data.batches import StreamState
 from flan.data.compared import read_report, without_leaks
 from flan.data.examples import Examples
@@ -22,6 +24,7 @@ from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places, Rows
 from flan.data.stream import Stream
 from flan.data.tokens import Fitted, Tokens
+from flan.data.window import Lengths
 from flan.model.load import Model
 from flan.rundir import EventWriter, RunSettings
 from flan.spec import Document, Pins, Sha256, TuneSpec
@@ -112,14 +115,19 @@ def _trained_on(run: Run, leakage: str | None, rows: Mapping[str, Rows]) -> dict
 
 
 def open_stream(
-    run: Run, tasks: Mapping[str, Task], rows: Mapping[str, Rows], model: Model, start: StreamState | None
+    run: Run,
+    spec: TuneSpec,
+    tasks: Mapping[str, Task],
+    rows: Mapping[str, Rows],
+    model: Model,
+    start: StreamState | None,
 ) -> Stream:
-    """The stream of the run, from `start` on; rank 0 opens it, the others join."""
+    """The stream of `spec`, whose sides are settled, from `start` on; rank 0 opens it, the others join."""
     key = f"stream of {run.directory}"
     if not run.ranks.is_first:
         return Stream.join(run.ranks.hear(key), start)
     stream = Stream.open(
-        run.spec,
+        spec,
         tasks,
         rows,
         model.tokenizer,
@@ -218,12 +226,27 @@ def _first(examples: Examples, tokenizer: PreTrainedTokenizerFast, contract: Con
     return [each for each in found if isinstance(each, Fitted)][:TESTED]
 
 
-def plan_steps(run: Run, model: Model, state: CheckpointState | None) -> MemoryPlan:
-    """How the steps are to be taken: as before, where they go on."""
+def with_sides(run: Run, model: Model, examples: Examples, state: CheckpointState | None) -> TuneSpec:
+    """The spec with the sides of an encoder-decoder's packs settled: as before, where the run goes on."""
+    if model.card.contract.architecture == "decoder" or run.spec.pack_target_length != "auto":
+        return run.spec
+    if state is not None and state.pack_lengths is not None:
+        return sides.with_sides(run.spec, Lengths(*state.pack_lengths))
+    key = f"sides of {run.directory}"
+    if run.ranks.is_first:
+        settled = sides.with_measured_sides(run.spec, examples, model.tokenizer, model.card.contract)
+        run.ranks.tell(key, json.dumps(pack_lengths(model.card.contract, settled)))
+    return sides.with_sides(run.spec, Lengths(*json.loads(run.ranks.hear(key))))
+
+
+def plan_steps(run: Run, spec: TuneSpec, model: Model, state: CheckpointState | None) -> MemoryPlan:
+    """How the steps of `spec`, whose sides are settled, are to be taken: as before, where they go on."""
     if run.spec.gradient_checkpointing:
         recompute_layers(model.network)
-    spec = run.spec if state is None else run.spec.model_copy(update={"micro_batch": state.micro_batch})
-    lengths = pack_lengths(model.card.contract, spec.packed_length, spec.input_length, spec.target_length)
+    if state is not None:
+        spec = spec.model_copy(update={"micro_batch": state.micro_batch})
+    lengths = pack_lengths(model.card.contract, spec)
     plan = plan_memory(spec, model, lengths, run.ranks, str(run.directory))
-    run.say("memory.planned", **plan.model_dump() | {"is_auto": run.spec.micro_batch == "auto"})
+    told = {"is_auto": run.spec.micro_batch == "auto", "pack_lengths": [n for n in lengths if n]}
+    run.say("memory.planned", **plan.model_dump() | told)
     return plan

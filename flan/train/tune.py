@@ -13,6 +13,7 @@ import torch
 from flan.data.compared import record_of
 from flan.data.composition import Ruler, TuneResults, composition
 from flan.data.examples import Examples
+from flan.data.packing import pack_lengths
 from flan.data.stream import Stream
 from flan.model.adapters import Adapter
 from flan.model.export import export
@@ -30,7 +31,16 @@ from flan.train.loop import Ending, train
 from flan.train.memory import out_of_memory_is_told
 from flan.train.methods import tuned_model, with_method
 from flan.train.objective import Objective
-from flan.train.prepare import Run, Start, agree_on_start, check, load_start, open_stream, plan_steps
+from flan.train.prepare import (
+    Run,
+    Start,
+    agree_on_start,
+    check,
+    load_start,
+    open_stream,
+    plan_steps,
+    with_sides,
+)
 from flan.train.progress import Progress
 from flan.train.ranks import meet, process_group
 from flan.train.report import Report, drops
@@ -67,11 +77,12 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
     check(run, model, examples)
     if state is None and start.tokenizer is not None:
         _write_model(run, model, BASE)
-    plan = plan_steps(run, model, state)
-    with open_stream(run, tasks, rows, model, state.stream if state else None) as stream, group:
+    # What the run settles before step 1; it stays known by the spec as it was asked.
+    settled = with_sides(run, model, examples, state)
+    plan = plan_steps(run, settled, model, state)
+    settled = settled.model_copy(update={"micro_batch": plan.micro_batch})
+    with open_stream(run, settled, tasks, rows, model, state.stream if state else None) as stream, group:
         costs = training_costs(model.network)  # of whole weights: ZeRO-3 leaves none
-        # As it was settled before step 1; what the run is known by stays the spec as it was asked.
-        settled = run.spec.model_copy(update={"micro_batch": plan.micro_batch})
         engine = _make_engine(run, model, settled, start)
         run.say("data.opened", draws=stream.digest())
         report = Report(
@@ -142,6 +153,7 @@ def _train(
             spec=run.spec.digest(),
             world_size=run.ranks.world_size,
             micro_batch=settled.settled_micro_batch,
+            pack_lengths=pack_lengths(model.card.contract, settled),
             accumulation=ACCUMULATION,
             environment=resume.environment(run.ranks),
             stream=stream.state(),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flan.card import Contract
@@ -10,7 +10,6 @@ from flan.data.packing import (
     PackedDecoder,
     PackedEncoderDecoder,
     pack_batch,
-    pack_lengths,
     select,
     size,
 )
@@ -122,25 +121,6 @@ def test_selection_takes_packs_and_makes_empty_ones(architecture: str) -> None:
         assert taken.dtype == array.dtype
         assert np.array_equal(taken[0], array[2])
         assert not taken[1].any()
-
-
-def test_encoder_decoder_shares_the_length_out() -> None:
-    """Input and target lengths as the spec has them; a longer pack keeps their proportion."""
-    contract = CONTRACTS["encoder_decoder"]
-
-    assert pack_lengths(CONTRACTS["decoder"], 1280, 1024, 256) == Lengths(1280, 0)
-    assert pack_lengths(contract, 1280, 1024, 256) == Lengths(1024, 256)
-    assert pack_lengths(contract, 2560, 1024, 256) == Lengths(2048, 512)
-
-
-@settings(max_examples=300)
-@given(st.integers(4, 2000), st.integers(2, 2000), st.integers(0, 5000))
-def test_any_example_within_its_lengths_fits_into_a_pack(num_input: int, num_target: int, more: int) -> None:
-    """However the length is shared out, a full-length example always has a place."""
-    lengths = pack_lengths(CONTRACTS["encoder_decoder"], num_input + num_target + more, num_input, num_target)
-
-    assert lengths.input >= num_input
-    assert lengths.target >= num_target
 
 
 def test_padding_that_is_the_end_token_is_told_from_it_by_place() -> None:

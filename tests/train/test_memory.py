@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from flan.data.batches import StreamState
+from flan.data.examples import Examples
 from flan.data.packing import pack_lengths
+from flan.data.sides import with_measured_sides
 from flan.data.window import Lengths
 from flan.model.load import Architecture
 from flan.rundir import EVENTS, EventWriter, RunSettings, read_events
@@ -17,12 +19,13 @@ from flan.train import memory
 from flan.train.checkpoint import CheckpointState, names
 from flan.train.memory import OutOfMemory, out_of_memory_is_told, plan_memory, ways_out, worst_packs
 from flan.train.preflight import InsufficientMemory
-from flan.train.prepare import Run, plan_steps
+from flan.train.prepare import Run, plan_steps, with_sides
 from flan.train.progress import Progress
 from flan.train.ranks import Ranks, meet
 from tests.kit.models import tiny_model
 from tests.kit.ranks import PATIENCE_S, ranks
 from tests.kit.runs import TinyRuns, metrics, outcome
+from tests.kit.streams import ROWS, SPEC, TASKS
 
 
 def _spec(**changes: Any) -> TuneSpec:
@@ -32,8 +35,20 @@ def _spec(**changes: Any) -> TuneSpec:
 
 def _plan(spec: TuneSpec, architecture: Architecture = "decoder") -> memory.MemoryPlan:
     model = tiny_model(architecture)
-    lengths = pack_lengths(model.card.contract, spec.packed_length, spec.input_length, spec.target_length)
+    lengths = pack_lengths(model.card.contract, spec)
     return plan_memory(spec, model, lengths, _alone(), "test")
+
+
+def _state(spec: TuneSpec) -> CheckpointState:
+    return CheckpointState(
+        progress=Progress(step=5),
+        spec=spec.digest(),
+        world_size=1,
+        micro_batch=2,
+        accumulation="float32",
+        environment={},
+        stream=StreamState(),
+    )
 
 
 def _alone() -> Ranks:
@@ -44,7 +59,7 @@ def _alone() -> Ranks:
 def test_the_worst_batch_has_no_padding_and_the_most_targets(architecture: Architecture) -> None:
     """Every place is taken, by the longest targets that fit."""
     contract = tiny_model(architecture).card.contract
-    packs = worst_packs(contract, pack_lengths(contract, 70, 48, 16), 16, 3)
+    packs = worst_packs(contract, pack_lengths(contract, _spec(pack_length=70)), 16, 3)
     segments = [array for name, array in packs._asdict().items() if name.endswith("segment_ids")]
 
     assert all((array > 0).mean() > 0.9 for array in segments)
@@ -84,21 +99,13 @@ def test_auto_keeps_to_what_the_smallest_rank_can_hold(monkeypatch: pytest.Monke
 def test_a_run_that_goes_on_takes_as_many_as_before(tmp_path: Path) -> None:
     """The choice lies in the checkpoint: another one would sum in another order."""
     spec = _spec(micro_batch="auto")
-    state = CheckpointState(
-        progress=Progress(step=5),
-        spec=spec.digest(),
-        world_size=1,
-        micro_batch=2,
-        accumulation="float32",
-        environment={},
-        stream=StreamState(),
-    )
+    state = _state(spec)
     settings = RunSettings(attempt=2, store=str(tmp_path), checkpoints=str(tmp_path))
     events = EventWriter(tmp_path)
     run = Run(spec, tmp_path, settings, _alone(), events)
 
-    assert plan_steps(run, tiny_model("decoder"), state).micro_batch == 2
-    assert plan_steps(run, tiny_model("decoder"), None).micro_batch == 32
+    assert plan_steps(run, spec, tiny_model("decoder"), state).micro_batch == 2
+    assert plan_steps(run, spec, tiny_model("decoder"), None).micro_batch == 32
     told = [event.data for event in read_events(tmp_path / EVENTS, after=0)]
     assert [(data["micro_batch"], data["is_auto"]) for data in told] == [(2, True), (32, True)]
     events.close()
@@ -162,3 +169,20 @@ def test_other_errors_stay_what_they_are() -> None:
     """Only allocations are translated."""
     with pytest.raises(RuntimeError, match="shapes"), out_of_memory_is_told(_spec()):
         raise RuntimeError("shapes do not match")
+
+
+def test_sides_of_packs_are_measured_once(tmp_path: Path) -> None:
+    """Rank 0 measures, the others hear of it, and a run that goes on has the sides of its checkpoint."""
+    model, examples = tiny_model("encoder_decoder"), Examples(SPEC, TASKS, ROWS)
+    store = _alone().store
+    settings = RunSettings(attempt=1, store=str(tmp_path), checkpoints=str(tmp_path))
+    first, second = (
+        Run(SPEC, tmp_path, settings, Ranks(rank, 2, torch.device("cpu"), store), None) for rank in (0, 1)
+    )
+    measured = with_sides(first, model, examples, None)
+    state = _state(SPEC).model_copy(update={"pack_lengths": (90, 22)})
+
+    assert measured == with_measured_sides(SPEC, examples, model.tokenizer, model.card.contract) != SPEC
+    assert with_sides(second, model, examples, None) == measured
+    assert pack_lengths(model.card.contract, with_sides(second, model, examples, state)) == (90, 22)
+    assert with_sides(first, tiny_model("decoder"), examples, None) == SPEC

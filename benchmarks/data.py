@@ -15,11 +15,11 @@ Cells say what a side begins with; packs are what each ends with.
     pack    the same token ids: packed, nothing else. Done twice, and measured the second time.
 
 Packs have 1,280 places, or 1,024 for inputs and 256 for targets; those of `rows_sides` are as long as the examples
-are, which is measured once a run: that counts towards the first pack, and not in the rate. TRL's packs are its table of ids and lengths, read as arrays: its collator makes positions and labels of them
-later, which FLAN's and seqio's packs hold already. seqio packs in the order that examples come, FLAN in a window of
-them, and TRL sorts all of them. Tokens are those in packs; a core's second is one of processor time, in whatever
-thread, without imports. The first pack counts from the start of the process, imports included, in seconds of
-processor time and by the clock.
+are, which is measured once a run: that counts towards the first pack, and not in the rate. TRL's packs are its table
+of ids and lengths, read as arrays: its collator makes positions and labels of them later, which FLAN's and seqio's
+packs hold already. seqio packs in the order that examples come, FLAN in a window of them, and TRL sorts all of them.
+Tokens are those in packs; a core's second is one of processor time, in whatever thread, without imports. The first
+pack counts from the start of the process, imports included, in seconds of processor time and by the clock.
 
 The last line is JSON: ratios of tokens a second and core (FLAN's over the other's), and figures of every cell.
 """

@@ -91,6 +91,18 @@ class LinesOnDisk:
         return str(self._folder / _LINES)
 
 
+def in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines, each with its line break, some thousands at a time."""
+    held, size = [], 0
+    for line in lines:
+        held.append(line + b"\n")
+        size += len(held[-1])
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
+
+
 def write_lines(place: Path, chunks: Iterable[bytes]) -> LinesOnDisk:
     """The lines of a text that comes in chunks, in a new folder at `place`; what is there already stays.
 

@@ -10,7 +10,8 @@ stand in for them: good for a demonstration, never for a published figure.
 
 Whatever they come from, rows are JSON lines, parsed when asked for. Where there is a store the lines of files
 lie in its folder `rows`, uncompressed, by the digest of the file they are from: read from there, they take no
-memory of the process, however many there are. That folder is made anew where it is missing. Class labels come
+memory of the process, however many there are. That folder is made anew where it is missing, and what nobody opens for
+KEPT_DAYS is removed from it when other lines come. Class labels come
 out as their names, never as numbers: mirrors of one dataset number them differently. Templates of
 promptsource alone see the numbers: they are written for them.
 """
@@ -18,8 +19,12 @@ promptsource alone see the numbers: they are written for them.
 import gzip
 import hashlib
 import json
+import os
+import shutil
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from itertools import chain, islice
 from pathlib import Path
@@ -28,9 +33,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flan.data.corpus import corpus_file, cut_pieces, read_documents, split_documents, text_of
+from flan.data.corpus import Piece, corpus_file, cut_pieces, read_documents, split_documents, text_of
 from flan.data.formats import Fault, decode_row, encode_row, read_rows
-from flan.data.lines import CHUNK_BYTES, Lines, LinesInMemory, LinesOnDisk, write_lines
+from flan.data.known import known_sha256
+from flan.data.lines import CHUNK_BYTES, Lines, LinesInMemory, LinesOnDisk, in_chunks, write_lines
 from flan.data.mixture import permutation
 from flan.errors import FlanError
 from flan.spec import canonical_json
@@ -40,8 +46,10 @@ from flan.tasks.task import CorpusSource, DatasetSource, HubSource, SyntheticSou
 
 _LABELS = "ClassLabel"
 STAND_IN = "train_from_"
-KEPT = "rows"
-"""Folder in the store of lines that are kept uncompressed."""
+KEPT, _KNOWN = "rows", ".known"
+"""Folder in the store of lines that are kept uncompressed; in it, what is known of the files they are from."""
+KEPT_DAYS = 90
+"""How long lines are kept that nobody opens."""
 
 
 class Places(NamedTuple):
@@ -190,21 +198,26 @@ def _file_lines(
     path: Path, recorded: Mapping[str, Any] | None, task: str, places: Places
 ) -> tuple[Lines, str]:
     """The lines of a file and their sha256; where meta.json has that of the file, it is the one that was written."""
-    sha256 = file_sha256(path)
+    sha256 = _sha256_of(path, places)
     if recorded is not None and sha256 != recorded["sha256"]:
         raise UnreadableRow(
             f"{path} is not the file that was pulled: its sha256 differs from that in meta.json",
             hint=f"fetch it again: flan data pull {task} --to {path.parents[2]}",
         )
+    return _lines(sha256, _chunks(path), places)
+
+
+def _sha256_of(path: Path, places: Places) -> str:
+    return known_sha256(path, places.store.root / KEPT / _KNOWN) if places.store else file_sha256(path)
+
+
+def _lines(key: str, chunks: Iterable[bytes], places: Places) -> tuple[Lines, str]:
+    """Lines that `key` decides, and their sha256: kept in the store where there is one."""
     if places.store is not None:
-        on_disk = _kept(places.store, sha256, _chunks(path))
+        on_disk = _kept(places.store, key, chunks)
         return on_disk, on_disk.sha256
-    data = _text_of_file(path)
+    data = b"".join(chunks)
     return LinesInMemory(data), hashlib.sha256(data).hexdigest()
-
-
-def _text_of_file(path: Path) -> bytes:
-    return b"".join(_chunks(path))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -221,7 +234,20 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def _kept(store: Store, key: str, chunks: Iterable[bytes]) -> LinesOnDisk:
     """The lines kept in the store under `key`, which decides them; written from `chunks` where they are not yet."""
     place = store.root / KEPT / key[:2] / key[2:]
-    return LinesOnDisk(place) if place.is_dir() else write_lines(place, chunks)
+    if not place.is_dir():
+        _forget(store.root / KEPT)
+        return write_lines(place, chunks)
+    with suppress(OSError):  # a store that others write
+        os.utime(place)  # they are in use
+    return LinesOnDisk(place)
+
+
+def _forget(folder: Path) -> None:
+    """Remove lines that nobody has opened for KEPT_DAYS; whoever opens them again has them made anew."""
+    for place in folder.glob("[0-9a-f][0-9a-f]/*"):
+        with suppress(FileNotFoundError):  # another process was quicker
+            if place.stat().st_mtime < time.time() - KEPT_DAYS * 86_400:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _stored_rows(task: str, source: DatasetSource, split: str, places: Places) -> Rows:
@@ -229,14 +255,17 @@ def _stored_rows(task: str, source: DatasetSource, split: str, places: Places) -
         raise MissingRows(f"no rows for {task}: there is no artifact store", task=task)
     digest = source.splits[split]
     origin = f"dataset {source.name} ({split})"
-    path = places.store.verify_file(digest)
     key = hashlib.sha256(f"{source.format} {digest}".encode()).hexdigest()
-    chunks: Iterable[bytes]
+    return Rows(_kept(places.store, key, _stored(places.store, source, digest, origin)), origin, digest)
+
+
+def _stored(store: Store, source: DatasetSource, digest: str, origin: str) -> Iterator[bytes]:
+    """The lines of an artifact, which is verified before the first."""
+    path = store.verify_file(digest)
     if source.format == "jsonl":
-        chunks = chain([_without_mark(path)], islice(_chunks(path), 1, None))
+        yield from chain([_without_mark(path)], islice(_chunks(path), 1, None))
     else:
-        chunks = (line + b"\n" for line in _encoded(path, source, origin))
-    return Rows(_kept(places.store, key, chunks), origin, digest)
+        yield from in_chunks(_encoded(path, source, origin))
 
 
 def _without_mark(path: Path) -> bytes:
@@ -251,20 +280,21 @@ def _encoded(path: Path, source: DatasetSource, origin: str) -> Iterator[bytes]:
 
 
 def _corpus_rows(source: CorpusSource, places: Places) -> Rows:
+    documents: Iterable[Piece]
     if source.dataset is not None:
         rows = _stored_rows(source.name, source.dataset, source.splits["train"], places)
         origin, digest = rows.origin, rows.digest
         texts = (text_of(row, source.column, f"{origin}, row {i + 1}") for i, row in enumerate(rows))
-        documents = [document for text in texts for document in split_documents(text, "whole")]
+        documents = chain.from_iterable(split_documents([text], "whole") for text in texts)
     else:
         path = corpus_file(places.data, source.name)
-        origin, data = str(path), _text_of_file(path)
-        digest = hashlib.sha256(data).hexdigest()
+        origin, digest = str(path), _sha256_of(path, places)
         column = source.column if ".jsonl" in path.suffixes else None
-        documents = read_documents(data, origin, source.documents, column)
-    digest = hashlib.sha256(f"{digest}\n{source.canonical()}".encode()).hexdigest()
-    pieces = (encode_row(each._asdict()) + b"\n" for each in cut_pieces(documents, source.piece_chars))
-    lines = b"".join(pieces) if places.store is None else _kept(places.store, digest, pieces)
+        documents = read_documents(_chunks(path), origin, source.documents, column)
+    key = hashlib.sha256(f"{digest}\n{source.canonical()}".encode()).hexdigest()
+    pieces = (encode_row(each._asdict()) for each in cut_pieces(documents, source.piece_chars))
+    lines, sha256 = _lines(key, in_chunks(pieces), places)
+    digest = hashlib.sha256(f"{sha256}\n{source.canonical()}".encode()).hexdigest()
     return Rows(lines, origin, digest)
 
 

@@ -2,17 +2,29 @@
 
 import gzip
 import json
+import re
+import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flan.card import Contract
+from flan.data import corpus
 from flan.data.continuation import continue_all, longest_piece
-from flan.data.corpus import MissingCorpus, Piece, UnreadableText, cut_pieces, split_documents
+from flan.data.corpus import (
+    Documents,
+    MissingCorpus,
+    Piece,
+    UnreadableText,
+    cut_pieces,
+    read_documents,
+    split_documents,
+)
 from flan.data.resolve import open_pinned_rows, pinned_tasks, resolve
 from flan.data.rows import EmptyDataset, MissingSplit, Places
 from flan.data.stream import Stream
@@ -31,22 +43,71 @@ END = TOKENIZER.eos_token_id
 STORIES = "one day a dog ran\n\nit was happy\nthe road was long\nand the river too\n"
 
 
+def parted(texts: list[str], documents: Documents) -> list[str]:
+    """The documents of a text, each put together again."""
+    found, so_far = [], ""
+    for text, ends in split_documents(texts, documents):
+        so_far += text
+        if ends:
+            found, so_far = [*found, so_far], ""
+    assert so_far == ""
+    return found
+
+
 def test_a_text_is_parted_as_it_is_said_to_be() -> None:
     """By line breaks alone with paragraphs inside, by blank lines, or not at all; what is blank is none."""
-    assert split_documents(STORIES, "lines") == [
+    assert parted([STORIES], "lines") == [
         "one day a dog ran\n\nit was happy", "the road was long", "and the river too",
     ]  # fmt: skip
-    assert split_documents(STORIES.replace("\n", "\r\n"), "blank_lines") == [
+    assert parted([STORIES.replace("\n", "\r\n")], "blank_lines") == [
         "one day a dog ran", "it was happy\nthe road was long\nand the river too",
     ]  # fmt: skip
-    assert split_documents(STORIES, "whole") == [STORIES.strip()]
-    assert split_documents(" \n\n \n", "lines") == []
+    assert parted([STORIES], "whole") == [STORIES.strip()]
+    assert parted([" \n\n \n"], "lines") == []
+
+
+KINDS = st.sampled_from(["whole", "lines", "blank_lines"])
+TEXT = st.text(st.sampled_from("abc \n\t\r"), max_size=60)
+
+
+@settings(max_examples=300)
+@given(
+    text=TEXT,
+    places=st.lists(st.integers(0, 60), max_size=6),
+    kind=st.sampled_from(["whole", "lines", "blank_lines"]),
+)
+def test_documents_do_not_know_in_what_parts_a_text_comes(
+    text: str, places: list[int], kind: Documents
+) -> None:
+    """However it is parted, and into whatever stretches a document is cut."""
+    text = text.replace("\r", "\r\n")
+    edges = [0, *sorted(places), len(text)]
+    parts = [text[a:b] for a, b in pairwise(edges)]
+    plain = text.replace("\r\n", "\n")
+    patterns = {"lines": r"(?<!\n)\n(?!\n)", "blank_lines": r"\n[ \t]*\n\s*"}
+    whole = re.split(patterns[kind], plain) if kind in patterns else [plain]
+    expected = [each.strip() for each in whole if each.strip()]
+
+    assert parted(parts, kind) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "STRETCH", 4)
+        assert parted(parts, kind) == expected
+
+
+@given(text=st.text(max_size=40), size=st.integers(1, 7))
+def test_bytes_may_be_parted_inside_a_character(text: str, size: int) -> None:
+    """The text is the same, with a mark of its encoding or without."""
+    for data in (text.encode(), b"\xef\xbb\xbf" + text.encode()):
+        chunks = [data[i : i + size] for i in range(0, len(data), size)]
+        found = list(read_documents(chunks, "kit", "whole", None))
+        plain = text.removeprefix("\ufeff") if data == text.encode() else text
+        assert found == list(split_documents([plain], "whole"))
 
 
 @given(documents=st.lists(st.text(min_size=1), max_size=4), longest=st.integers(8, 60))
 def test_pieces_are_the_documents_again(documents: list[str], longest: int) -> None:
     """Character for character, the last of each marked, none much longer than asked."""
-    found = list(cut_pieces(documents, longest))
+    found = list(cut_pieces([Piece(each, True) for each in documents], longest))
 
     whole, so_far = [], ""
     for piece in found:
@@ -55,6 +116,18 @@ def test_pieces_are_the_documents_again(documents: list[str], longest: int) -> N
         if piece.ends:
             whole, so_far = [*whole, so_far], ""
     assert (whole, so_far) == (documents, "")
+
+
+def test_a_long_text_takes_the_memory_of_a_stretch(tmp_path: Path) -> None:
+    """One document of 60 million characters, parted and cut while 8 million of them are held."""
+    chunks = (b"a word and another one\n" * 40_000 for _ in range(65))
+    tracemalloc.start()
+    num_chars = sum(len(text) for text, _ in cut_pieces(read_documents(chunks, "kit", "whole", None), 3_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert num_chars == 65 * 40_000 * 23 - 1
+    assert peak < 60 << 20
 
 
 def test_a_decoder_learns_every_token_that_has_one_before_it() -> None:

@@ -1,7 +1,9 @@
 """Rows come out the same wherever they lie, and what is broken is named with its place."""
 
 import gzip
+import hashlib
 import json
+import os
 import pickle
 import tempfile
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flan.data import known
+from flan.data.known import known_sha256
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, UnreadableRow, open_rows
 from flan.errors import InvalidDocument, StoreCorrupt
-from flan.store import Store
+from flan.store import Store, file_sha256
 from tests.kit.tasks import make_rows, make_task, write_hub
 
 LABELS = {"text": "string", "label": {"ClassLabel": ["neg", "pos"]}}
@@ -68,6 +72,41 @@ def test_rows_are_kept_uncompressed_in_the_store(tmp_path: Path) -> None:
     assert alone.digest == kept[0].digest == kept[1].digest != changed.digest
     assert len(changed) == 8
     assert len([*(tmp_path / "store" / "rows").glob("*/*/lines")]) == 2
+
+
+def test_a_file_is_read_once_while_it_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its digest is known from then on; one that changed just now is read each time, and so is a changed one."""
+    path, read = tmp_path / "file", []
+    monkeypatch.setattr(known, "file_sha256", lambda path: read.append(1) or file_sha256(path))
+    path.write_bytes(b"one")
+    fresh = [known_sha256(path, tmp_path / "notes") for _ in range(2)]
+    monkeypatch.setattr(known, "SETTLED_S", -1.0)
+    settled = [known_sha256(path, tmp_path / "notes") for _ in range(3)]
+    assert len(read) == 3
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    changed = known_sha256(path, tmp_path / "notes")
+
+    assert {*fresh, *settled} == {hashlib.sha256(b"one").hexdigest()}
+    assert changed == hashlib.sha256(b"two").hexdigest()
+
+
+def test_lines_that_nobody_opens_are_removed(tmp_path: Path) -> None:
+    """When others come; those that were opened stay, and removed ones are made anew."""
+    store = Store(tmp_path / "store")
+    places = Places(tmp_path, store)
+    for name in ("old", "used", "new"):
+        write_hub(tmp_path, name, {"train": [{"text": name, "label": 1}]}, LABELS)
+    tasks = {name: make_task(name) for name in ("old", "used", "new")}
+    rows = {name: open_rows(tasks[name], "train", places) for name in ("old", "used")}
+    for place in (store.root / "rows").glob("??/*"):
+        os.utime(place, (1, 1))
+    open_rows(tasks["used"], "train", places)
+    open_rows(tasks["new"], "train", places)
+
+    assert len([*(store.root / "rows").glob("??/*/lines")]) == 2
+    assert rows["used"][0]["text"] == "used"
+    assert open_rows(tasks["old"], "train", places)[0]["text"] == "old"
 
 
 def test_plain_jsonl_is_read_like_gzip(tmp_path: Path) -> None:

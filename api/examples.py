@@ -58,6 +58,19 @@ EXAMPLES: dict[str, Example] = {
             "target_length": 16,
         },
     ),
+    "preview_mixture": Example(
+        body={
+            "mixture": {
+                "collection": "synthetic",
+                "tasks": ["shop-mood", "diary_moods", "cluster:entailment"],
+                "hold_out": {"clusters": ["entailment"]},
+            },
+            "model": "movies",
+            "sample": 1,
+            "input_length": 384,
+            "target_length": 64,
+        },
+    ),
     "upload_dataset": Example(
         201,
         parameters={"name": "reviews", "split": "validation", "format": "jsonl"},

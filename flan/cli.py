@@ -125,6 +125,9 @@ def mixture(
         int,
         typer.Option(min=0, help="Rows of each task rendered through each template; 0 = measure nothing."),
     ] = 4,
+    sample: Annotated[
+        int, typer.Option(min=0, max=1_000, help="How many of a run's first examples are shown.")
+    ] = 0,
     templates: Annotated[bool, typer.Option("--templates", help="Show every template.")] = False,
     override: Overrides = None,
     output: Output = "text",
@@ -143,6 +146,7 @@ def mixture(
         brought=tasks,
         tokenizer=tokenizer,
         rows_per_template=rows,
+        num_sampled=sample,
         templates=templates,
         output=output,
     )

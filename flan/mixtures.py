@@ -12,7 +12,7 @@ from flan.terminal import Output, count, errors, show_json, show_table
 
 if TYPE_CHECKING:  # reading rows loads numpy: `--help` must not wait for it
     from flan.data.composition import Composition, Ruler, Share
-    from flan.data.plan import Plan
+    from flan.data.mixture_preview import MixturePreview
 
 _MOST_SHOWN = 40
 """Lines about what is left out or missing, as text; as JSON all of them."""
@@ -25,33 +25,30 @@ def show_mixture(
     brought: Path | None,
     tokenizer: Path | None,
     rows_per_template: int,
+    num_sampled: int,
     templates: bool,
     output: Output,
 ) -> None:
-    """Resolve the mixture of `document`, a tune spec or a mixture, and show its shares."""
-    from flan.data.composition import composition
-    from flan.data.examples import Examples
-    from flan.data.members import TRAIN
-    from flan.data.resolve import open_pinned_rows, pinned_tasks, resolve
+    """Resolve the mixture of `document`, a tune spec or a mixture, and show its shares and some examples."""
+    from flan.data.mixture_preview import preview_mixture
     from flan.data.rows import Places
     from flan.local import LocalLibrary
     from flan.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        places = Places(data=data, store=store)
-        spec, plan = resolve(_spec(document), LocalLibrary(store, brought), places)
-        assert isinstance(spec, TuneSpec) and spec.pins is not None, "a tune spec stays one"
-        tasks = {name: pinned_tasks(spec, store)[name] for name in spec.pins.train}
-        rows = open_pinned_rows(spec, tasks, TRAIN, places)
-        ruler = _ruler(tokenizer) if rows_per_template else None
-        examples = Examples(spec, tasks, rows)
-        found = composition(examples, spec.pins.clusters, ruler, rows_per_template=rows_per_template)
+        found = preview_mixture(
+            _spec(document),
+            LocalLibrary(store, brought),
+            Places(data=data, store=store),
+            _ruler(tokenizer),
+            rows_per_template=rows_per_template,
+            num_sampled=num_sampled,
+        )
     if output == "json":
-        left_out = {"missing": plan.missing, "excluded": plan.excluded, "warnings": plan.warnings}
-        show_json(found.model_dump(mode="json") | left_out)
+        show_json(found.model_dump(mode="json"))
     else:
-        _show(found, plan, templates=templates)
+        _show(found, templates=templates)
 
 
 def _spec(document: dict[str, Any]) -> TuneSpec:
@@ -95,16 +92,24 @@ def show_composition(found: "Composition", *, templates: bool = False) -> None:
     show_table((*part, "TASK", number, *titles, *end), _lines(found, titles, templates=templates))
 
 
-def _show(found: "Composition", plan: "Plan", *, templates: bool) -> None:
+def _show(found: "MixturePreview", *, templates: bool) -> None:
     show_composition(found, templates=templates)
     if found.unit == "words":
         typer.echo("\nlengths are in words: name a tokenizer for tokens (--tokenizer FOLDER)")
     _list(
-        "missing", (f"{name} ({_percent(share) or 'size unknown'})" for name, share in plan.missing.items())
+        "missing", (f"{name} ({_percent(share) or 'size unknown'})" for name, share in found.missing.items())
     )
-    left_out = (f"{name} ({why})" for name, why in plan.excluded.items() if name not in plan.missing)
+    left_out = (f"{name} ({why})" for name, why in found.excluded.items() if name not in found.missing)
     _list("left out", left_out)
-    for warning in plan.warnings:
+    _list("of unknown kin", (f"{name} ({why})" for name, why in found.unplaced.items()))
+    for each in found.sample:
+        typer.secho(
+            f"\nexample {each.number}: {each.task}, template {each.template}, row {each.row}", bold=True
+        )
+        typer.echo(
+            f"dropped: {each.error.message}" if each.error else f"{each.input}\n[target] {each.target}"
+        )
+    for warning in found.warnings:
         errors.print(f"warning: {warning}", markup=False)
 
 

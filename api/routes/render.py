@@ -1,8 +1,6 @@
 """Preview: rows as a model would see them."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -15,10 +13,9 @@ from api.catalog import template_sets
 from api.deps import Here, Platform
 from api.openapi import takes
 from api.render_shapes import RenderedShape, RenderingShape, RenderRequest
-from flan.card import ModelCard
+from api.spellers import speller_of
 from flan.data.rows import open_rows
 from flan.data.shots import Shots
-from flan.data.token_view import Speller, read_speller
 from flan.errors import FlanError, NotFound
 from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
 from flan.spec import FewShot
@@ -26,11 +23,9 @@ from flan.tasks.formats import formatted
 from flan.tasks.render import Instance, instance
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
-from workers.ledger import models
 
 router = APIRouter(tags=["Template sets"])
 _MAX_SHOWN = 1_000  # rows × templates of one request
-_TOKENIZERS_KEPT = 4
 
 
 class NoSuchTemplate(FlanError):
@@ -59,7 +54,7 @@ def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequ
     """
     with here.sessions.begin() as session:
         task = formatted(_task(session, wanted.task), wanted.prompt_format)
-        model = _speller(session, here, wanted.model) if wanted.model else None
+        model = speller_of(session, here, wanted.model) if wanted.model else None
     chosen = _templates(task, wanted.template)
     numbers = range(len(wanted.rows)) if wanted.rows else wanted.indices
     if len(numbers) * len(chosen) > _MAX_SHOWN:
@@ -125,19 +120,3 @@ def _shots(here: Platform, task: Task, form: Form, wanted: RenderRequest) -> Sho
         if error.blame == "user":
             error.pointer = "/few_shot/split"
         raise
-
-
-def _speller(session: Session, here: Platform, reference: str) -> Speller:
-    try:
-        version = models.find(session, reference)
-        return _read_speller(here.store.path(version.digest), models.card_of(version).canonical())
-    except FlanError as error:
-        if error.blame == "user":
-            error.pointer = "/model"
-        raise
-
-
-@lru_cache(_TOKENIZERS_KEPT)
-def _read_speller(directory: Path, card: str) -> Speller:
-    # What is stored is never changed: a tokenizer that was read stays the model's.
-    return read_speller(directory, ModelCard.model_validate_json(card))

@@ -65,6 +65,10 @@ class Examples:
         """Which task, row, template and form draw `number` is."""
         return self._mixer.draw(number)
 
+    def template(self, draw: Draw) -> int:
+        """Which of its task's templates a draw is asked through."""
+        return self._templates[draw.leaf][draw.task][draw.template]
+
     def draw_of(self, member: Member, count: int) -> Draw:
         """Draw number `count` among those of one task in a leaf."""
         return self._mixer.draw_of(member, count)
@@ -133,7 +137,7 @@ class Examples:
     def _question(self, draw: Draw, number: int) -> Question:
         task = self._tasks[draw.leaf][draw.task]
         row = instance(task, self._rows[draw.task][draw.row])
-        template = task.templates[self._templates[draw.leaf][draw.task][draw.template]]
+        template = task.templates[self.template(draw)]
         return Question(task, row, template, self._layout(draw, row, draw.row, number))
 
     def _layout(self, draw: Draw, row: Instance, *key: str | int) -> Layout | None:

@@ -319,10 +319,18 @@ class SampleShape(BaseModel):
     """Of a rank classification: what was to be chosen from."""
     logprobs: list[float] | None = None
     """The log-probability of each option, its end included."""
+    cue_logprobs: list[float] | None = None
+    """The same after the bare cue, without the question."""
     num_tokens: list[int] | None = None
     """The length of each option."""
+    num_bytes: list[int] | None = None
+    """The same in UTF-8."""
+    option_mass: float | None = None
+    """Probability that the model would write any of the options."""
+    is_tied: bool | None = None
+    """Whether another option is as good as the one that was chosen."""
     choice: str | None = None
-    """The option of the highest log-probability."""
+    """The option that was chosen, the first of equals."""
     output: str | None = None
     """What the model wrote, as it wrote it."""
     is_finished: bool | None = None

@@ -72,6 +72,12 @@ PromptFormat = Literal["instructions", "dataset_name", "no_template"]
 """What a row is asked with: templates, a tag that names its dataset, or nothing (Wei et al. 2022, 4.3)."""
 
 
+EvaluationFormat = Literal["instructions", "dataset_name", "no_template", "continuation"]
+"""The same of an evaluation, or a text that the answer would go on, for a model that was never tuned."""
+SuiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._/-]{0,127}$")]
+"""`flan2021/entailment/few-shot`. Never used as a path."""
+
+
 class FewShot(Document):
     """Solved rows before each question (Wei et al. 2022, 4.4)."""
 
@@ -615,8 +621,11 @@ class EvaluateSpec(JobSpec):
     """What is measured: a registered model (`name`, `name@3`, `name@alias`), a hub id or a folder."""
     collection: Literal["flan", "synthetic"] = "flan"
     """Where `*`, names and clusters are looked up."""
-    tasks: tuple[Reference, ...] = Field(min_length=1, max_length=4096)
-    """Selectors, as in a mixture."""
+    suite: SuiteName | None = None
+    """A named evaluation: flan2021/all, flan2021/entailment/few-shot, t0/held-out, super-ni/test … What it says
+    holds where this spec has its default, and is written into it when the job is accepted."""
+    tasks: tuple[Reference, ...] = Field(default=(), max_length=4096)
+    """Selectors, as in a mixture; may be left out where a suite has some."""
     split: Name = "validation"
     """Which rows are asked."""
     limit: int | None = Field(default=None, ge=1)
@@ -630,8 +639,9 @@ class EvaluateSpec(JobSpec):
     much the prompt raises it (pmi). Records keep what all of them need."""
     options: OptionsPolicy = "flan2021"
     """How answer choices are shown; none: only the text before them says what is asked."""
-    prompt_format: PromptFormat = "instructions"
-    """What a row is asked with; dataset_name and no_template are the paper's ablations."""
+    prompt_format: EvaluationFormat = "instructions"
+    """What a row is asked with; dataset_name and no_template are the paper's ablations, continuation is how it asks
+    models that were never tuned."""
     few_shot: FewShot | None = None
     """None: zero-shot."""
     dev: DevRows | None = None
@@ -654,6 +664,8 @@ class EvaluateSpec(JobSpec):
 
     @model_validator(mode="after")
     def _dev_is_apart(self) -> Self:
+        if not self.tasks and self.suite is None:
+            raise ValueError("nothing to evaluate: name tasks, or a suite such as flan2021/all")
         if self.dev is not None and self.dev.split == self.split:
             raise ValueError(
                 f"dev.split is {self.split!r} as split is: a template that is chosen on the rows it is reported on "

@@ -44,7 +44,9 @@ class Pinned(NamedTuple):
 def pin_evaluation(spec: EvaluateSpec, library: Library, places: Places, store: Store) -> Pinned:
     """Tasks and rows that an evaluation reads. Raises what selecting and opening raise; NothingToEvaluate."""
     taxonomy, collection = load_taxonomy(spec.collection), library.tasks(spec.collection)
-    selection = select_tasks(spec.tasks, "/tasks", collection, library, taxonomy)
+    # Of the tasks that a suite names, and may lack, those count that are here.
+    is_open = spec.suite is not None and spec.missing == "drop"
+    selection = select_tasks(spec.tasks, "/tasks", collection, library, taxonomy, is_open=is_open)
     rows, lacking = _open_all(selection.tasks, spec.splits, places)
     if lacking and spec.missing == "fail":
         _refuse(lacking, selection.pointers, {})

@@ -17,6 +17,7 @@ from flan.data.presets import has_preset
 from flan.data.rows import Places, Rows, open_rows
 from flan.data.selectors import Library
 from flan.data.sound import unusable
+from flan.data.suites import with_suite
 from flan.errors import Conflict, FlanError, NotFound, StoreCorrupt
 from flan.spec import EvaluateSpec, Pins, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
@@ -62,13 +63,14 @@ class DatasetChanged(FlanError):
 def resolve(spec: Spec, library: Library, places: Places) -> Resolved:
     """`spec` with its names pinned, and its plan. Task documents are put into the store.
 
-    Raises, with a JSON pointer where one place of the spec is at fault: UnknownTask, UnknownCluster,
+    Raises, with a JSON pointer where one place of the spec is at fault: UnknownSuite, UnknownTask, UnknownCluster,
     UnknownMixture, CircularMixture, InvalidDocument (hold_out), MissingSplit, MissingRows, EmptyMixture, Overlap,
     NothingToEvaluate, NotProven, RowError, ContextTooShort, NotFound (a model); for a resolved spec DatasetChanged,
     HeldOutTask, Overlap, StoreCorrupt.
     """
     assert places.store is not None, "resolving puts task documents into a store"
     if spec.pins is None:
+        spec = with_suite(spec) if isinstance(spec, EvaluateSpec) else spec
         spec, known = _pin(spec, library, places, places.store)
     else:
         known = _verify(spec, spec.pins, library, places, places.store)

@@ -1,6 +1,7 @@
 """Selectors → tasks.
 
-`*` is the whole collection, `preset:flan2021` a named choice of it, `cluster:sentiment` a cluster of it;
+`*` is the whole collection, `preset:flan2021` a named choice of it, `cluster:sentiment` a cluster of it, or of
+the tasks that were brought here where the collection has none of that name;
 `task0*` every task called so, brought ones included; else a selector is a task of the collection, or an
 uploaded template set `name@2`. Each adds to those before it;
 one that begins with `-` takes away what it stands for.
@@ -130,7 +131,7 @@ def _selected(
     if selector == "*":
         return list(collection.values())
     if selector.startswith(CLUSTER_PREFIX):
-        return _cluster(selector.removeprefix(CLUSTER_PREFIX), pointer, collection, taxonomy)
+        return _cluster(selector.removeprefix(CLUSTER_PREFIX), pointer, collection, library, taxonomy)
     if selector.startswith(PRESET_PREFIX):
         return _preset(selector.removeprefix(PRESET_PREFIX), pointer, collection, taxonomy)
     if selector in collection:
@@ -154,8 +155,13 @@ def _matching(pattern: str, pointer: str, collection: Mapping[str, Task], librar
     return found
 
 
-def _cluster(name: str, pointer: str, collection: Mapping[str, Task], taxonomy: Taxonomy) -> list[Task]:
+def _cluster(
+    name: str, pointer: str, collection: Mapping[str, Task], library: Library, taxonomy: Taxonomy
+) -> list[Task]:
     tasks = [task for task in collection.values() if task.cluster == name]
+    if not tasks and name not in taxonomy.clusters:
+        # A category of tasks that were brought here, which no taxonomy knows.
+        tasks = [task for task in map(library.task, library.names()) if task.cluster == name]
     if not tasks:
         known = {task.cluster for task in collection.values()}
         why = "has no task" if name in taxonomy.clusters else "does not exist"

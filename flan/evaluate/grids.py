@@ -162,12 +162,25 @@ def _columns(report: Report) -> Grid:
     rows = [
         (
             each.label, each.base, ABSENT if each.num_parameters is None else f"{each.num_parameters:,}",
-            f"{each.tuned_steps:,}", each.prompt_format.replace("_", " "), str(each.shots),
+            f"{each.tuned_steps:,}", each.prompt_format.replace("_", " "), str(each.shots), each.choose_by,
+            each.precision, each.suite or ABSENT,
             each.model_digest[:12], each.spec_digest[:12],
         )
         for each in report.columns
     ]  # fmt: skip
-    header = ("column", "base", "parameters", "tuned for, steps", "asked with", "shots", "weights", "spec")
+    header = (
+        "column",
+        "base",
+        "parameters",
+        "tuned for, steps",
+        "asked with",
+        "shots",
+        "chosen by",
+        "precision",
+        "suite",
+        "weights",
+        "spec",
+    )
     return Grid("Columns", header, tuple(rows), "Digests are cut to twelve characters.")
 
 

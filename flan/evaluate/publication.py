@@ -36,6 +36,12 @@ class Column(Document):
     """What a row was asked with."""
     shots: int
     """Solved rows before a question, at most."""
+    choose_by: str
+    """What an option is chosen by: the sum of its log-probabilities, or another rule."""
+    precision: str
+    """Of weights and computation."""
+    suite: str | None
+    """The named evaluation that it is, if it is one."""
     spec_digest: str
     """Of all that was asked of it."""
     failed: dict[str, TaskFailure]

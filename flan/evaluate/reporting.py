@@ -95,6 +95,9 @@ def _column(label: str, results: Results) -> Column:
         clusters_seen=results.lineage.clusters_seen,
         prompt_format=results.prompt_format,
         shots=results.few_shot.shots if results.few_shot else 0,
+        choose_by=results.choose_by,
+        precision=results.precision,
+        suite=results.suite,
         spec_digest=results.spec_digest,
         failed=results.failed,
     )

@@ -5,7 +5,16 @@ from typing import Literal
 from pydantic import Field
 
 from flan.card import Lineage
-from flan.spec import ChoiceRule, Document, FewShot, OptionsPolicy, Precision, PromptFormat, Sha256
+from flan.spec import (
+    ChoiceRule,
+    Document,
+    EvaluationFormat,
+    FewShot,
+    OptionsPolicy,
+    Precision,
+    Sha256,
+    SuiteName,
+)
 from flan.tasks.taxonomy import Verdict
 
 SCORING_VERSION = 2
@@ -138,5 +147,7 @@ class Results(Document):
     options: OptionsPolicy
     choose_by: ChoiceRule = "sum"
     precision: Precision = "fp32"
-    prompt_format: PromptFormat = "instructions"
+    suite: SuiteName | None = None
+    """The named evaluation that it is, if it is one."""
+    prompt_format: EvaluationFormat = "instructions"
     few_shot: FewShot | None = None

@@ -232,6 +232,7 @@ def _results(
         options=spec.options,
         choose_by=spec.choose_by,
         precision=spec.precision,
+        suite=spec.suite,
         prompt_format=spec.prompt_format,
         few_shot=spec.few_shot,
     )

@@ -46,7 +46,8 @@ RESULTS = {
 SAMPLE = {
     "task": "rule_pairs", "split": "validation", "template": 0, "was_cut": False, "num_exemplars": 0,
     "prompt": "The gate opens at six. Does it follow that it is shut at five?\nOPTIONS:\n- yes\n- no",
-    "references": ["yes"], "options": ["yes", "no"], "logprobs": [-0.7, -1.2], "num_tokens": [2, 2],
+    "references": ["yes"], "options": ["yes", "no"], "logprobs": [-0.7, -1.2], "cue_logprobs": [-0.9, -0.8],
+    "num_tokens": [2, 2], "num_bytes": [3, 2], "option_mass": 0.8, "is_tied": False,
     "choice": "yes", "metrics": {"accuracy": 1.0}, "is_right": True, "reply": {"text": "yes"},
 }  # fmt: skip
 SHOP_MOOD = {

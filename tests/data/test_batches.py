@@ -1,8 +1,10 @@
 """The stream is a pure function of spec and position, and every rank's share is exactly its part of a step."""
 
+import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flan.data.batches import StepBatch, Steps, StreamChanged, StreamState, by_task, share
-from flan.data.encoding import LocalEncoder
+from flan.data.encoding import Encoded, LocalEncoder
 from flan.data.mixture import mixer_of, usable_templates
 from flan.data.packing import PackedDecoder
 from flan.data.rows import Rows
 from flan.data.tokens import TargetTooLong
-from flan.spec import Mixture, Pins, TuneSpec, parse
+from flan.spec import Mixture, Pins, TuneSpec, canonical_json, parse
 from flan.tasks.render import instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
@@ -80,6 +82,34 @@ def test_digest_is_of_task_row_and_template_of_each_draw() -> None:
 
     assert len({digest(), *other}) == 4
     assert digest() == digest(same_draws)
+
+
+def test_digest_is_of_the_first_ten_thousand_draws() -> None:
+    """All of them, in their order, and nothing else of the spec."""
+    mixer = mixer_of(SPEC, TASKS, {name: len(rows) for name, rows in ROWS.items()})
+    text = canonical_json([[*mixer.draw(number)] for number in range(10_000)])
+
+    found = LocalEncoder(SPEC, TASKS, ROWS, TOKENIZER, CONTRACTS["decoder"]).digest()
+    assert found == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("position", [7_001, 10**12])
+def test_a_stream_opens_at_a_position_without_what_was_before_it(position: int) -> None:
+    """Nothing before it is drawn or encoded; from there on come the draws that every stream has there."""
+    drawn: list[int] = []
+
+    class Watched(LocalEncoder):
+        def encode(self, draws: Sequence[int]) -> list[Encoded]:
+            drawn.extend(draws)
+            return super().encode(draws)
+
+    encoder = Watched(SPEC, TASKS, ROWS, TOKENIZER, CONTRACTS["decoder"])
+    stream = Steps(SPEC, CONTRACTS["decoder"], encoder, "0" * 64, StreamState(next_draw=position))
+    first = [number for pack in stream.make().draws for number in pack]
+
+    assert drawn == [*range(position, position + len(drawn))]
+    assert len(drawn) < 1_000
+    assert position <= min(first) <= max(first) < stream.state().next_draw
 
 
 def test_with_loss_on_all_every_token_but_the_first_is_learned() -> None:

@@ -93,6 +93,14 @@ def test_every_row_comes_once_an_epoch(a: int, b: int, task: str, seed: int) -> 
     assert all(len(set(epoch)) == kept and max(epoch) < sizes[task] for epoch in epochs)
 
 
+def test_order_is_fresh_in_every_block() -> None:
+    """Tasks follow each other otherwise in the next block, and as often."""
+    mixed = mixer(SIZES)
+    one, other, again = ([mixed.draw(block * BLOCK + i).task for i in range(2_000)] for block in (0, 1, 0))
+
+    assert one == again != other
+
+
 def test_order_is_fresh_in_every_epoch() -> None:
     """The second pass over a task's rows is in another order than the first."""
     mixed = mixer({"a": 100})

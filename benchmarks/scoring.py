@@ -8,7 +8,8 @@ An example is a prompt of so many tokens and so many options of five; one-token 
 sum of each option's log-probabilities:
 
     flan       tokenises context and option together, then `score_options`
-    lm_eval    `HFLM.loglikelihood` with the batch that its automatic mode finds; the search is not timed
+    lm_eval    `HFLM.loglikelihood` with the batch that its automatic mode finds (64 where memory allows); the search
+               is not timed, and `--batch 64` leaves it out
 
 PYTHON is an interpreter that has the harness (`pip install lm_eval==0.4.13 torch==2.13.0 transformers==5.23.0`, in a
 virtual environment of its own). Without it only FLAN's rates are measured. Both sides live in one process each and take
@@ -111,7 +112,7 @@ def make_model(directory: Path) -> None:
 Scorer = Callable[[list[Example]], list[list[float]]]
 
 
-def flan_side(directory: Path, precision: str) -> Scorer:
+def flan_side(directory: Path, precision: str, _: int) -> Scorer:
     """As an evaluation does it."""
     import torch
 
@@ -131,7 +132,7 @@ def flan_side(directory: Path, precision: str) -> Scorer:
     return score
 
 
-def lm_eval_side(directory: Path, precision: str) -> Scorer:
+def lm_eval_side(directory: Path, precision: str, batch: int) -> Scorer:
     """As its `simple_evaluate` asks a multiple-choice task."""
     import logging
 
@@ -150,6 +151,8 @@ def lm_eval_side(directory: Path, precision: str) -> Scorer:
             for context, options in asked
             for i, option in enumerate(options)
         ]
+        if batch:
+            longest[length] = batch
         if length not in longest:
             model.batch_size_per_gpu = "auto"
             model.loglikelihood(requests[:64], disable_tqdm=True)
@@ -161,7 +164,7 @@ def lm_eval_side(directory: Path, precision: str) -> Scorer:
     return score
 
 
-def serve_side(side: str, directory: Path) -> None:
+def serve_side(side: str, directory: Path, batch: int) -> None:
     """Take chunks from the standard input until it ends; answer each with a line."""
     import torch
 
@@ -172,7 +175,7 @@ def serve_side(side: str, directory: Path) -> None:
         *shape, first, last, is_warm = json.loads(line)
         cell = Cell(*shape)
         if cell.precision not in scorers:
-            scorers[cell.precision] = make(directory, cell.precision)
+            scorers[cell.precision] = make(directory, cell.precision, batch)
         asked = examples(cell, last)[first:]
         if not is_warm:
             scorers[cell.precision](asked[:8])
@@ -185,12 +188,21 @@ def serve_side(side: str, directory: Path) -> None:
 class Side:
     """One of the two, in its process."""
 
-    def __init__(self, name: str, interpreter: str, directory: Path) -> None:
+    def __init__(self, name: str, interpreter: str, directory: Path, batch: int) -> None:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
-        command = [interpreter, __file__, "--side", name, "--directory", str(directory)]
+        command = [
+            interpreter,
+            __file__,
+            "--side",
+            name,
+            "--directory",
+            str(directory),
+            "--batch",
+            str(batch),
+        ]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -209,9 +221,9 @@ class Side:
 
 
 @contextmanager
-def sides(interpreters: dict[str, str], directory: Path) -> Iterator[dict[str, Side]]:
+def sides(interpreters: dict[str, str], directory: Path, batch: int) -> Iterator[dict[str, Side]]:
     """Both, until the block ends."""
-    started = {name: Side(name, interpreter, directory) for name, interpreter in interpreters.items()}
+    started = {name: Side(name, interpreter, directory, batch) for name, interpreter in interpreters.items()}
     try:
         yield started
     finally:
@@ -261,12 +273,15 @@ def main() -> None:
     parser.add_argument("--one-token", action="store_true", help="one-token options alone")
     parser.add_argument("--examples", type=int, default=500)
     parser.add_argument("--chunks", type=int, default=5, help="turns in which a cell's examples are taken")
+    parser.add_argument(
+        "--batch", type=int, default=0, help="of the harness; 0: what its automatic mode finds"
+    )
     parser.add_argument("--smoke", action="store_true", help="24 examples, 4 options, prompts of 60 and 200")
     parser.add_argument("--side", choices=["flan", "lm_eval"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        serve_side(given.side, given.directory)
+        serve_side(given.side, given.directory, given.batch)
         return
     if given.smoke:
         given.options, given.prompts, given.examples, given.chunks = [4], [60, 200], 24, 2
@@ -286,7 +301,7 @@ def main() -> None:
     ratios, rates = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder))
-        with sides(interpreters, Path(folder)) as asked:
+        with sides(interpreters, Path(folder), given.batch) as asked:
             for cell in cells:
                 rate = measure(cell, asked, given.examples, given.chunks)
                 rates[cell.name] = {name: round(each, 2) for name, each in rate.items()}
@@ -294,6 +309,7 @@ def main() -> None:
                     ratios[f"lm_eval_{cell.name}"] = round(rate["flan"] / rate["lm_eval"], 2)
     settings = {
         "model": MODEL, "examples": given.examples, "chunks": given.chunks, "batch_tokens": BATCH_TOKENS,
+        "lm_eval_batch": given.batch or "auto",
         "threads": 1, "unit": "examples per CPU second",
     }  # fmt: skip
     machine = {

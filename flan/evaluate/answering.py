@@ -9,7 +9,7 @@ from flan.evaluate.metrics import worth
 from flan.evaluate.metrics.reply import Reply
 from flan.evaluate.questions import Question, Scoring
 from flan.model.choosing import Options, choose, option_mass
-from flan.model.greedy import greedy
+from flan.model.greedy import continuations
 from flan.model.grouping import Size, fill, group
 from flan.model.load import Model
 from flan.model.scoring import score_options
@@ -54,18 +54,23 @@ def answer(
 ) -> Iterator[tuple[list[Question], list[Said]]]:
     """What the model says, batch by batch, longest prompts first: between two batches the caller may stop.
 
-    Questions in `done` are left out; batches are those that there would be without it, so that who goes on where
-    another stopped finds the same to the last bit.
+    Questions in `done` are left out. Where options are ranked, batches are those that there would be without it, so
+    that who goes on where another stopped finds the same to the last bit.
     """
-    sizes = [_size(spec, question) for question in questions]
-    is_row = scoring == "rank" and model.card.contract.architecture == "decoder"
+    if scoring == "generate":
+        yield from _written(spec, [each for each in questions if key_of(each) not in done], model)
+        return
+    sizes = [Size(len(each.prompt_ids), sum(map(len, each.option_ids))) for each in questions]
+    is_decoder = model.card.contract.architecture == "decoder"
     groups = (
-        fill([sum(size) for size in sizes], spec.batch_tokens) if is_row else group(sizes, spec.batch_tokens)
+        fill([sum(size) for size in sizes], spec.batch_tokens)
+        if is_decoder
+        else group(sizes, spec.batch_tokens)
     )
     for indices in groups:
         batch = [questions[i] for i in indices if key_of(questions[i]) not in done]
         if batch:
-            yield batch, (_ranked if scoring == "rank" else _written)(spec, batch, model)
+            yield batch, _ranked(spec, batch, model)
 
 
 def answered(task: Task, question: Question, said: Said, rule: ChoiceRule) -> Answered:
@@ -75,11 +80,6 @@ def answered(task: Task, question: Question, said: Said, rule: ChoiceRule) -> An
     choice = choose(said.options.values(rule))
     text = question.choices[choice.option]
     return Answered(question, text, _worth(task, question, text), said.options, choice.is_tied)
-
-
-def _size(spec: EvaluateSpec, question: Question) -> Size:
-    num_after = sum(map(len, question.option_ids)) or spec.max_new_tokens
-    return Size(len(question.prompt_ids), num_after)
 
 
 def _ranked(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Said]:
@@ -111,20 +111,24 @@ def _ranked(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Sai
     ]
 
 
-def _written(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Said]:
-    continuations = greedy(
-        model,
-        [question.prompt_ids for question in batch],
-        max_new_tokens=spec.max_new_tokens,
-        batch_tokens=spec.batch_tokens,
-    )
-    return [
-        Said(
-            model.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
-            is_finished=is_finished,
-        )
-        for token_ids, is_finished in continuations
-    ]
+def _written(
+    spec: EvaluateSpec, questions: list[Question], model: Model
+) -> Iterator[tuple[list[Question], list[Said]]]:
+    """Texts that ended together."""
+    prompts = [question.prompt_ids for question in questions]
+    for ended in continuations(
+        model, prompts, max_new_tokens=spec.max_new_tokens, batch_tokens=spec.batch_tokens
+    ):
+        said = [
+            Said(
+                model.tokenizer.decode(
+                    token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                ),
+                is_finished=is_finished,
+            )
+            for _, (token_ids, is_finished) in ended
+        ]
+        yield [questions[number] for number, _ in ended], said
 
 
 def reply_to(question: Question, text: str) -> Reply:

@@ -1,26 +1,26 @@
 """Greedy continuations, many prompts at a time: how an evaluation lets a model write.
 
-    # B rows, P prompt columns, K keys so far, V vocabulary
+    # B sequences in flight, V vocabulary
 
-Written out rather than left to `generate()`, which takes defaults from files that come with the weights
-(repetition penalties, forced tokens): an evaluation says all of what it does here.
+Sequences join and leave as in a served model (`flan/model/flight.py`): one that has ended makes room for the next
+prompt, and nobody waits for the longest answer. Written out rather than left to `generate()`, which takes defaults from
+files that come with the weights (repetition penalties, forced tokens): an evaluation says all of what it does here.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from flan.data.tokens import Ids
-from flan.model.grouping import Size, group
+from flan.model.flight import Reader, Rows
 from flan.model.load import Model
-from flan.model.masks import block_causal_mask, block_mask
+from flan.model.scoring import NotFinite
 
-Step = Callable[[Tensor], Tensor]
-"""Tokens chosen last (B) → logits of the next ones (B, V)."""
+REFILL = 0.75
+"""Prompts join when so few of the places are taken: each time, the keys and values of all are copied."""
 
 
 class Continuation(NamedTuple):
@@ -31,22 +31,103 @@ class Continuation(NamedTuple):
     """False: cut at the limit of new tokens or of the context."""
 
 
-@torch.inference_mode()
+class _Writing(NamedTuple):
+    """A sequence in flight."""
+
+    number: int
+    """Of its prompt."""
+    slots: int
+    """Tokens of the prompt and those that may follow."""
+    limit: int
+    """How many may follow."""
+    text: list[int]
+
+
 def greedy(
     model: Model, prompts: Sequence[Ids], *, max_new_tokens: int, batch_tokens: int
 ) -> list[Continuation]:
-    """The most probable next token, again and again, until the end ids; in the order of `prompts`.
-
-    `batch_tokens` bounds the token slots of a batch, those still to be written included, and changes nothing
-    but rounding.
-    """
-    sizes = [Size(len(prompt), max_new_tokens) for prompt in prompts]
+    """The continuations of all prompts, in their order."""
     written: dict[int, Continuation] = {}
-    for indices in group(sizes, batch_tokens):
-        batch = [prompts[i] for i in indices]
-        limits = [min(max_new_tokens, _room(model, prompt)) for prompt in batch]
-        written.update(zip(indices, _continue(model, batch, limits), strict=True))
-    return [written[i] for i in range(len(prompts))]
+    for ended in continuations(model, prompts, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens):
+        written.update(ended)
+    return [written[number] for number in range(len(prompts))]
+
+
+@torch.inference_mode()
+def continuations(
+    model: Model, prompts: Sequence[Ids], *, max_new_tokens: int, batch_tokens: int
+) -> Iterator[list[tuple[int, Continuation]]]:
+    """The most probable next token, again and again, until the end ids; those that end together, longest prompts first.
+
+    Each comes with the number of its prompt. `batch_tokens` bounds the token slots in flight, those still to be
+    written included, and changes nothing but rounding. Raises NotFinite.
+    """
+    reader, end = Reader(model), list(model.card.contract.end_ids)
+    waiting = deque(sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i)))
+    flight: list[_Writing] = []
+    rows: Rows | None = None
+    while waiting or flight:
+        joining: list[_Writing] = []
+        parts: list[Rows] = []
+        for number in _admitted(prompts, waiting, flight, max_new_tokens, batch_tokens):
+            limit = min(max_new_tokens, _room(model, prompts[number]))
+            writing = _Writing(number, len(prompts[number]) + limit, limit, [])
+            if limit > 0:
+                row, logits_1V = reader.read(prompts[number])
+                writing.text.extend(_most_probable(model, logits_1V))
+                parts.append(row)
+            joining.append(writing)
+        if flight and rows is not None:
+            logits_BV = reader.write(rows, [writing.text[-1] for writing in flight])
+            for writing, token in zip(flight, _most_probable(model, logits_BV), strict=True):
+                writing.text.append(token)
+        if parts:
+            rows = Rows.merged([*([rows] if rows is not None else []), *parts])
+        ended = [writing for writing in (*flight, *joining) if _has_ended(writing, end)]
+        flight, rows = _still_in_flight([*flight, *(each for each in joining if each.limit > 0)], rows, end)
+        if ended:
+            yield [(writing.number, _continuation(writing.text, end)) for writing in ended]
+
+
+def _admitted(
+    prompts: Sequence[Ids],
+    waiting: deque[int],
+    flight: Sequence[_Writing],
+    max_new_tokens: int,
+    batch_tokens: int,
+) -> Iterator[int]:
+    """Prompts for which there is room beside those in flight, taken from those that wait; at least one is in flight."""
+    if not waiting:
+        return
+    width = max([each.slots for each in flight] + [len(prompts[waiting[0]]) + max_new_tokens])
+    places = max(1, batch_tokens // width)
+    if flight and len(flight) > REFILL * places:
+        return
+    for _ in range(min(places - len(flight), len(waiting))):
+        yield waiting.popleft()
+
+
+def _still_in_flight(
+    flight: list[_Writing], rows: Rows | None, end: list[int]
+) -> tuple[list[_Writing], Rows | None]:
+    kept = [place for place, writing in enumerate(flight) if not _has_ended(writing, end)]
+    if rows is None or not kept:
+        return [], None
+    return [flight[place] for place in kept], rows if len(kept) == len(flight) else rows.kept(kept)
+
+
+def _most_probable(model: Model, logits_BV: Tensor) -> list[int]:
+    highest_B, tokens_B = logits_BV.float().max(dim=-1)
+    if not highest_B.isfinite().all():
+        raise NotFinite(
+            f"{model.card.name} gives logits that are no numbers",
+            hint="its weights are damaged, or overflow: evaluate it in fp32, or go back to a checkpoint",
+        )
+    return tokens_B.tolist()
+
+
+def _has_ended(writing: _Writing, end: list[int]) -> bool:
+    return len(writing.text) >= writing.limit or writing.text[-len(end) :] == end
 
 
 def _room(model: Model, prompt: Ids) -> int:
@@ -55,87 +136,6 @@ def _room(model: Model, prompt: Ids) -> int:
     return max(0, model.card.context_length - (len(prompt) if is_after_prompt else 0))
 
 
-def _continue(model: Model, prompts: list[Ids], limits: list[int]) -> list[Continuation]:
-    start = _start_encoder_decoder if model.network.config.is_encoder_decoder else _start_decoder
-    end = list(model.card.contract.end_ids)
-    texts: list[list[int]] = [[] for _ in prompts]
-    is_open = [limit > 0 for limit in limits]
-    logits_BV, step = start(model, prompts)
-    while True:
-        next_B = logits_BV.float().argmax(dim=-1)
-        for row, token in enumerate(next_B.tolist()):
-            if is_open[row]:
-                texts[row].append(token)
-                is_open[row] = texts[row][-len(end) :] != end and len(texts[row]) < limits[row]
-        if not any(is_open):
-            return [_continuation(text, end) for text in texts]
-        logits_BV = step(next_B)
-
-
 def _continuation(text: list[int], end: list[int]) -> Continuation:
     is_finished = text[-len(end) :] == end
     return Continuation(tuple(text[: -len(end)] if is_finished else text), is_finished)
-
-
-def _start_decoder(model: Model, prompts: list[Ids]) -> tuple[Tensor, Step]:
-    network = model.network
-    token_ids_BP, keys_BP = _padded(prompts, network.device, on_left=True)
-    positions_BP = (keys_BP.cumsum(dim=1) - 1).clamp(min=0)
-    output = network(
-        input_ids=token_ids_BP,
-        attention_mask=block_causal_mask(keys_BP),
-        position_ids=positions_BP,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache, keys_BK, positions_B1 = output.past_key_values, keys_BP, positions_BP[:, -1:]
-
-    def step(tokens_B: Tensor) -> Tensor:
-        nonlocal keys_BK, positions_B1
-        keys_BK = torch.cat([keys_BK, torch.ones_like(positions_B1)], dim=1)
-        positions_B1 = positions_B1 + 1
-        output = network(
-            input_ids=tokens_B[:, None],
-            attention_mask=(keys_BK == 1)[:, None, None, :],
-            position_ids=positions_B1,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return output.logits[:, -1]  # type: ignore[no-any-return]
-
-    return output.logits[:, -1], step
-
-
-def _start_encoder_decoder(model: Model, prompts: list[Ids]) -> tuple[Tensor, Step]:
-    network = model.network
-    token_ids_BP, keys_BP = _padded(prompts, network.device, on_left=False)
-    hidden_BPD = network.get_encoder()(
-        input_ids=token_ids_BP, attention_mask=block_mask(keys_BP, keys_BP)
-    ).last_hidden_state
-    encoded = BaseModelOutput(last_hidden_state=hidden_BPD)
-    cache = None
-
-    def step(tokens_B: Tensor) -> Tensor:
-        nonlocal cache
-        output = network(
-            encoder_outputs=encoded,
-            attention_mask=(keys_BP == 1)[:, None, None, :],
-            decoder_input_ids=tokens_B[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
-        return output.logits[:, -1]  # type: ignore[no-any-return]
-
-    first_B = torch.full((len(prompts),), model.card.contract.prefix_ids[0], device=network.device)
-    return step(first_B), step
-
-
-def _padded(prompts: list[Ids], device: torch.device, *, on_left: bool) -> tuple[Tensor, Tensor]:
-    """Token ids (B, P), and 1 where one stands, 0 where padding does."""
-    P = max(map(len, prompts))
-    token_ids, is_token = np.zeros((len(prompts), P), np.int64), np.zeros((len(prompts), P), np.int64)
-    for row, prompt in enumerate(prompts):
-        at = slice(P - len(prompt), P) if on_left else slice(len(prompt))
-        token_ids[row, at], is_token[row, at] = prompt, 1
-    return torch.from_numpy(token_ids).to(device), torch.from_numpy(is_token).to(device)

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from flan.data.tokens import Ids
 from flan.errors import FlanError
+from flan.model.flight import Reader, Rows
 from flan.model.load import Model
 from flan.model.sampling import draw_tokens, token_logprobs
 from flan.model.scoring import NotFinite, OptionScore, score_options
-from flan.serve.attention import Reader, Rows
 from flan.serve.sequences import Completion, Piece, Request, Writing
 from flan.spec import Sampling
 

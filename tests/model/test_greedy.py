@@ -8,6 +8,7 @@ import torch
 
 from flan.model.greedy import greedy
 from flan.model.load import Architecture, Model
+from flan.model.scoring import NotFinite
 from tests.kit.models import TINY_CONTEXT, TINY_VOCABULARY, tiny_model
 from tests.model import naive
 
@@ -39,7 +40,7 @@ def end_after(model: Model, prompt: np.ndarray, num_tokens: int) -> Model:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("batch_tokens", [1, 70, 1_000])
+@pytest.mark.parametrize("batch_tokens", [1, 130, 1_000])
 def test_batched_equals_single(architecture: Architecture, batch_tokens: int) -> None:
     """Each prompt is continued as when it is alone and everything is read anew for each token."""
     asked = prompts([3, 17, 1, 9, 30])
@@ -62,6 +63,36 @@ def test_stops_at_the_end_and_leaves_it_out(architecture: Architecture) -> None:
     assert found[0] == ((), True)
     assert found[1].token_ids == naive.greedy(ending, other, 5)
     assert found[1].is_finished == (len(found[1].token_ids) < 5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_who_has_ended_makes_room(architecture: Architecture) -> None:
+    """Three at a time, the first to end soon: the others follow them, and each says what it says alone."""
+    asked = prompts([20, 19, 18, 17, 16, 15, 14])
+    ending = end_after(model(architecture), asked[0], 2)
+    batches: list[int] = []
+    head = ending.network.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, __, logits: batches.append(logits.shape[0]))
+
+    found = greedy(ending, asked, max_new_tokens=12, batch_tokens=3 * (20 + 12))
+    hook.remove()
+
+    assert [text.token_ids for text in found] == [naive.greedy(ending, prompt, 12) for prompt in asked]
+    assert len(found[0].token_ids) <= 2
+    assert max(batches) == 3
+    lengths = [len(text.token_ids) + text.is_finished for text in found]
+    assert sum(batches) == sum(lengths)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_logit_that_is_no_number_is_an_error(architecture: Architecture) -> None:
+    """Damaged weights write nothing."""
+    damaged = tiny_model(architecture)
+    with torch.no_grad():
+        damaged.network.get_input_embeddings().weight[7] = float("nan")
+
+    with pytest.raises(NotFinite):
+        greedy(damaged, [np.array([7, 8], np.int32)], max_new_tokens=3, batch_tokens=100)
 
 
 def test_writes_no_further_than_the_context() -> None:

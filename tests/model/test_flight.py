@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from flan.model.flight import ROOM, Reader, Rows
 from flan.model.load import Architecture
-from flan.serve.attention import ROOM, Reader, Rows
 from tests.model import naive
 from tests.serve.lively import lively_model, random_prompt
 

@@ -42,6 +42,8 @@ class TaskCounts(Document):
     drawn: int = 0
     cut: int = 0
     """Kept, with the long field cut."""
+    other_row: int = 0
+    """Kept or dropped, with another row than drawn: a template of promptsource passes over that one."""
     input_too_long: int = 0
     """Dropped: too long even without the long field."""
     target_too_long: int = 0
@@ -166,11 +168,12 @@ class Steps:
 
     def _advance(self) -> None:
         """One draw more. Raises what it cannot be used for when none before it could be either."""
-        number, (task, template, tokens, was_cut) = self._next_draw, next(self._encoded)
+        number, (task, template, tokens, was_cut, other_row) = self._next_draw, next(self._encoded)
         self._next_draw += 1
         counts = self._counts.setdefault(task, Counter())
         templates = self._templates.setdefault(task, Counter())
         counts["drawn"] += 1
+        counts["other_row"] += other_row
         if isinstance(tokens, FlanError):
             counts[next(reason for kind, reason in _DROPS.items() if isinstance(tokens, kind))] += 1
             self._dropped_in_a_row += 1

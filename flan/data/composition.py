@@ -185,7 +185,8 @@ def _measured(examples: Examples, member: Member, ruler: Ruler | None, count: in
             found.append(_Lengths(0, 0, 0))
             continue
         numbered = [
-            (examples.draw_of(member, number)._replace(template=place), number) for number in range(count)
+            (examples.settled(examples.draw_of(member, number)._replace(template=place), number), number)
+            for number in range(count)
         ]
         fitted = examples.fit_draws(numbered, ruler.tokenizer, ruler.contract)
         sizes = [

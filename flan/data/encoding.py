@@ -8,8 +8,9 @@ import numpy as np
 
 from flan.card import Contract
 from flan.data.examples import Examples
+from flan.data.mixture import Draw
 from flan.data.rows import Rows
-from flan.data.tokens import AnyTokenizer, Tokens
+from flan.data.tokens import AnyTokenizer, Fitted, Tokens
 from flan.errors import FlanError
 from flan.spec import TuneSpec
 from flan.tasks.task import Task
@@ -28,6 +29,8 @@ class Encoded(NamedTuple):
     tokens: Tokens | FlanError
     """Its ids, or why it cannot be used: InputTooLong, TargetTooLong, RowError, UnreadableRow."""
     was_cut: bool
+    other_row: bool
+    """Whether the template passes over the row of the draw, and another was taken."""
 
 
 class Encoder(Protocol):
@@ -57,19 +60,18 @@ class LocalEncoder:
 
     def encode(self, draws: Sequence[int]) -> list[Encoded]:
         """What becomes of some draws, in their order."""
-        drawn = [(self._examples.draw(number), number) for number in draws]
+        drawn = [(self._examples.asked(number), number) for number in draws]
         found = self._examples.fit_draws(drawn, self._tokenizer, self._contract)
-        return [
-            Encoded(self._examples.key((draw.leaf, draw.task)), draw.template, each, False)
-            if isinstance(each, FlanError)
-            else Encoded(
-                self._examples.key((draw.leaf, draw.task)),
-                draw.template,
-                self._learned(each.tokens),
-                each.was_cut,
-            )
-            for (draw, _), each in zip(drawn, found, strict=True)
-        ]
+        return [self._encoded(draw, number, each) for (draw, number), each in zip(drawn, found, strict=True)]
+
+    def _encoded(self, draw: Draw, number: int, fitted: Fitted | FlanError) -> Encoded:
+        tokens, was_cut = (
+            (fitted, False)
+            if isinstance(fitted, FlanError)
+            else (self._learned(fitted.tokens), fitted.was_cut)
+        )
+        key, drawn = self._examples.key((draw.leaf, draw.task)), self._examples.draw(number)
+        return Encoded(key, draw.template, tokens, was_cut, other_row=draw.row != drawn.row)
 
     def _learned(self, tokens: Tokens) -> Tokens:
         """With `loss_on: all`, whatever follows the first token is the target."""

@@ -6,7 +6,7 @@ the preview of a mixture all take it. What draw i is depends on the spec, its se
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from flan.card import Contract
 from flan.data.continuation import continue_all
@@ -18,12 +18,16 @@ from flan.data.tokens import AnyTokenizer, Fitted, Question, Tokens, fit_all
 from flan.errors import FlanError
 from flan.spec import TuneSpec, canonical_json
 from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, Rendered, instance, render
+from flan.tasks.promptsource import PromptsourceTemplate
+from flan.tasks.render import Instance, PassedOver, Rendered, instance, render
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 
 DIGESTED_DRAWS = 10_000
 """How many draws the digest of a stream is of."""
+MAX_TRIES = 256
+"""Rows looked at for a template that passes over others. One that asks about 1% of the rows finds one in 92% of its
+draws."""
 MAX_TRIES_PER_SHOT = 4
 """Rows looked at for each solved row that is wanted: broken ones are passed over, and never all are read."""
 
@@ -62,8 +66,33 @@ class Examples:
         return member[1] if part is None else f"{part}/{member[1]}"
 
     def draw(self, number: int) -> Draw:
-        """Which task, row, template and form draw `number` is."""
+        """Which task, row, template and form draw `number` is, before its row is settled."""
         return self._mixer.draw(number)
+
+    def asked(self, number: int) -> Draw:
+        """Draw `number` as it is asked: see `settled`."""
+        return self.settled(self._mixer.draw(number), number)
+
+    def settled(self, draw: Draw, number: int) -> Draw:
+        """`draw` with another row of its task where its template passes over its own; `number` decides which.
+
+        So a template that asks about some rows alone comes as often as any other, as in T0, where it is a task of
+        its own. The first row that it asks about in a random order is taken; where none of MAX_TRIES is, or a row is
+        broken, the draw stays as it is, and is counted as it ends.
+        """
+        template = self._tasks[draw.leaf][draw.task].templates[self.template(draw)]
+        if not (isinstance(template, PromptsourceTemplate) and template.is_conditional):
+            return draw
+        for row in chain([draw.row], islice(self._mixer.candidates(draw, number), MAX_TRIES)):
+            try:
+                render(instance(self._tasks[draw.leaf][draw.task], self._rows[draw.task][row]), template)
+                return draw._replace(row=row)
+            except PassedOver:
+                continue
+            except (RowError, UnreadableRow):
+                if row == draw.row:
+                    return draw
+        return draw
 
     def template(self, draw: Draw) -> int:
         """Which of its task's templates a draw is asked through."""
@@ -78,7 +107,7 @@ class Examples:
 
         Raises RowError, UnreadableRow.
         """
-        _, row, template, layout = self._question(self._mixer.draw(number), number)
+        _, row, template, layout = self._question(self.asked(number), number)
         return render(row, template, layout)
 
     def fitted(
@@ -88,7 +117,7 @@ class Examples:
 
         Why: InputTooLong, TargetTooLong, RowError, UnreadableRow.
         """
-        return self.fit_draws([(self._mixer.draw(number), number) for number in numbers], tokenizer, contract)
+        return self.fit_draws([(self.asked(number), number) for number in numbers], tokenizer, contract)
 
     def fit_draws(
         self, draws: Sequence[tuple[Draw, int]], tokenizer: AnyTokenizer, contract: Contract

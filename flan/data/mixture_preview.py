@@ -130,7 +130,7 @@ def _sample(examples: Examples, ruler: Ruler, count: int) -> tuple[SampledExampl
 
 
 def _shown(examples: Examples, number: int, fitted: Fitted | FlanError) -> SampledExample:
-    draw = examples.draw(number)
+    draw = examples.asked(number)
     place = SampledExample(
         number=number,
         task=draw.task,

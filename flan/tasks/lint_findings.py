@@ -62,6 +62,6 @@ class Tally:
             if code in _WORDING and count <= HABIT * num_rows:
                 continue
             # Some broken rows are a loss; all of them are a fault of the task.
-            is_lost = code == "row_dropped" and count == num_rows
+            is_lost = code in ("row_dropped", "row_passed_over") and count == num_rows
             message = f"{count} of {num_rows} rows; first: {fault.message}"
             yield Finding(template, code, "error" if is_lost else fault.severity, message, row)

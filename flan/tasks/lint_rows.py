@@ -9,7 +9,7 @@ from flan.tasks.lint_findings import Fault, Finding, Limits, RoundTrip, Severity
 from flan.tasks.lint_patterns import pieces
 from flan.tasks.lint_tokens import loss
 from flan.tasks.options import read_options
-from flan.tasks.render import Instance, Rendered, instance, longest_field, render
+from flan.tasks.render import Instance, PassedOver, Rendered, instance, longest_field, render
 from flan.tasks.task import AnyTemplate, Task
 from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, Template, slots
 
@@ -80,6 +80,9 @@ def _value_faults(seen: Instance, tokenizers: Mapping[str, RoundTrip]) -> Iterat
 def _rendering_faults(task: Task, seen: Instance, template: AnyTemplate, limits: Limits) -> Iterator[Fault]:
     try:
         rendered = render(seen, template)
+    except PassedOver as error:
+        yield Fault("row_passed_over", "warning", error.message)
+        return
     except RowError as error:
         yield Fault("row_dropped", "warning", error.message)
         return

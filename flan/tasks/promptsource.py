@@ -11,6 +11,7 @@ The interpreter is loaded when the first such template is read: tasks without on
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -28,6 +29,7 @@ MAX_JINJA_CHARS = 8_192
 Truncation = Literal["promptsource", "none"]
 """promptsource: what a `{{ }}` prints is cut at a word after 2,048 characters, and ends in "...". It is done
 to the source, by writing a filter before each `}}`: in `{{ a ~ b }}` it cuts b. none: nothing is cut."""
+_CONDITION = re.compile(r"{%[-+]?\s*if\b")
 Text = Annotated[str, Field(max_length=256)]
 Jinja = Annotated[str, Field(min_length=1, max_length=MAX_JINJA_CHARS)]
 
@@ -53,6 +55,11 @@ class PromptsourceTemplate(Document):
     """Its metrics, as promptsource names them."""
     languages: tuple[Text, ...] = ()
     """Languages of the prompt, as promptsource names them."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it may be one that prints nothing for some rows, by a condition of its own."""
+        return _CONDITION.search(self.jinja) is not None
 
     @property
     def role(self) -> Literal["answer", "inverted"]:

@@ -18,6 +18,10 @@ from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError
 _WORD = re.compile(r"\w+")
 
 
+class PassedOver(RowError):
+    """A template of promptsource asks nothing about this row: it is made for others."""
+
+
 class Instance(NamedTuple):
     """A row as the task sees it.
 
@@ -118,7 +122,7 @@ def _printed(instance: Instance, template: PromptsourceTemplate) -> Rendered:
     found = render_promptsource(template, {**instance.row, **instance.fields}, drawn_for=instance.row)
     # T0 drops what has a blank side, too.
     if found is None or not (found.input and found.target):
-        raise RowError(f"template {template.name!r} passes over this row")
+        raise PassedOver(f"template {template.name!r} passes over this row")
     return Rendered(found.input, found.target, found.choices, found.target, (found.target,))
 
 

@@ -37,7 +37,7 @@ class Sources:
     """Which task, row and template each draw is."""
 
     def __init__(self, examples: Examples, tasks: Iterable[str]) -> None:
-        self.draw = examples.draw
+        self.draw, self.asked = examples.draw, examples.asked
         self.tasks = sorted(tasks)
         self._numbers = {task: i for i, task in enumerate(self.tasks)}
 
@@ -131,7 +131,7 @@ def not_finite(step: int, result: StepResult, batch: StepBatch, sources: Sources
     """
     nats = zip(sources.tasks, result.losses.nats, strict=True)
     wrong = [task for task, sum_ in nats if not math.isfinite(sum_)]
-    draws = [(number, sources.draw(number)) for pack in batch.draws for number in pack]
+    draws = [(number, sources.asked(number)) for pack in batch.draws for number in pack]
     suspects = sorted((number, draw) for number, draw in draws if not wrong or draw.task in wrong)
     tasks = Counter(draw.task for _, draw in suspects).most_common()
     named = ", ".join(f"{count} of {task}" for task, count in tasks[:5]) + (", …" if len(tasks) > 5 else "")

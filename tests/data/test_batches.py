@@ -227,26 +227,41 @@ def test_an_answer_that_is_no_option_costs_its_row_alone() -> None:
     assert counts.bad_row > 0
 
 
-def test_a_row_that_promptsource_passes_over_is_counted() -> None:
-    """Templates of promptsource are drawn as ours are; the rows one leaves out cost their draw alone."""
-    asking = {"language": "promptsource", "id": "1", "name": "a", "jinja": "{{ text }} ||| {{ label }}"}
-    seldom = asking | {
-        "id": "2",
-        "name": "b",
-        "jinja": "{% if label == 'pos' %}{{ text }} ||| yes{% endif %}",
-    }
-    document = make_task().model_dump(mode="json") | {
-        "fields": {},
-        "answer": None,
-        "templates": [asking, seldom],
-    }
-    task = parse(Task, document)
+ASKING = {"language": "promptsource", "id": "1", "name": "a", "jinja": "{{ text }} ||| {{ label }}"}
+
+
+def _of_promptsource(*jinja: str) -> Task:
+    """The mood task through templates of promptsource."""
+    templates = [ASKING | {"id": str(i), "name": str(i), "jinja": each} for i, each in enumerate(jinja)]
+    document = make_task().model_dump(mode="json") | {"fields": {}, "answer": None, "templates": templates}
+    return parse(Task, document)
+
+
+def test_a_template_for_some_rows_comes_as_often_as_the_others() -> None:
+    """Where it passes over the row of a draw it asks about another: nothing is lost, and every such draw counted."""
+    seldom = "{% if text.startswith('3 ') %}{{ text }} ||| yes{% endif %}"
+    task = _of_promptsource("{{ text }} ||| {{ label }}", seldom)
     stream = open_stream(rows={"mood": rows_in_memory(make_rows(8))}, tasks={"mood": task})
-    for _ in range(5):
+    for _ in range(20):
         stream.make()
     counts = stream.state().counts["mood"]
 
-    assert counts.bad_row == pytest.approx(counts.drawn / 4, abs=0.1 * counts.drawn)
+    assert counts.used == counts.drawn
+    assert counts.other_row == pytest.approx(counts.drawn * 7 / 16, rel=0.15)
+    assert counts.templates["1"] == pytest.approx(counts.drawn / 2, rel=0.15)
+
+
+def test_a_template_for_no_row_costs_its_draws() -> None:
+    """They are dropped and counted; so are rows that leave a side blank without a condition."""
+    for never in ("{% if false %}{{ text }} ||| yes{% endif %}", "{{ text }} ||| {{ nothing }}"):
+        task = _of_promptsource("{{ text }} ||| {{ label }}", never)
+        stream = open_stream(rows={"mood": rows_in_memory(make_rows(8))}, tasks={"mood": task})
+        for _ in range(5):
+            stream.make()
+        counts = stream.state().counts["mood"]
+
+        assert counts.bad_row == pytest.approx(counts.drawn / 2, rel=0.25)
+        assert counts.other_row == 0
 
 
 def test_drawn_layouts_follow_the_draw() -> None:

@@ -132,9 +132,9 @@ def test_lint_renders_it() -> None:
 
     assert {(each.code, each.template) for each in found} == {
         ("few_templates", None),
-        ("row_dropped", 1),
+        ("row_passed_over", 1),
         ("target_not_in_options", 2),
-        ("row_dropped", 3),
+        ("row_passed_over", 3),
     }
 
 

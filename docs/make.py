@@ -1,18 +1,25 @@
-"""Write docs/clusters: a page for each cluster of the collection, from its YAML files alone.
+"""Write docs/clusters, a page for each cluster of the collection, and docs/report, an evaluation to look at.
 
-Each task has its source, its answers and every template, rendered on the task's made-up row. Run
-`python -m docs.make` after a change of a task; a test compares the pages with what this would write.
+Each task has its source, its answers and every template, rendered on the task's made-up row. The report is made of
+docs/report/report.json, which `flan report --to FOLDER` has written. Run `python -m docs.make` after a change of
+a task or of a table; a test compares the pages with what this would write.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from flan.evaluate.plots import draw, save
+from flan.evaluate.publication import Report
+from flan.evaluate.tables import markdown
+from flan.spec import parse
 from flan.tasks.lint_collection import ClusterCount, count_clusters
 from flan.tasks.render import instance, render
 from flan.tasks.task import Answer, HubSource, Task, load_collection
 from flan.tasks.taxonomy import Taxonomy, load_taxonomy
+from flan.tasks.yaml_text import parse_json
 
 FOLDER = Path(__file__).parent / "clusters"
+REPORT = Path(__file__).parent / "report"
 
 
 def main() -> None:
@@ -24,6 +31,33 @@ def main() -> None:
             path.unlink()
     for name, text in wanted.items():
         (FOLDER / name).write_text(text)
+    report = parse(Report, parse_json((REPORT / "report.json").read_text()))
+    (REPORT / "README.md").write_text(report_page(report))
+    save(draw("clusters", report), REPORT / "clusters.svg")
+
+
+def report_page(report: Report) -> str:
+    """The text of docs/report/README.md: what was measured, the picture, every table."""
+    return _join(_report(report))
+
+
+def _report(report: Report) -> Iterator[str]:
+    base, tuned = report.columns
+    yield "# A report"
+    yield (
+        f"`{base.model}` is a network of {base.num_parameters:,} weights with random values, `{tuned.model}` the same "
+        f"after {tuned.tuned_steps} steps of instruction tuning that held natural language inference and its "
+        "neighbour, paraphrase, out. So short a tuning teaches it nothing of it: the page shows what a report says, "
+        "and that it does not say more than was found. It is written by `python -m docs.make` from "
+        "[report.json](report.json)."
+    )
+    yield (
+        "`flan evaluate` asks; each folder that it leaves is a column:\n\n```bash\nflan evaluate -f eval.yaml "
+        f"--set model={base.model} --out base/\nflan evaluate -f eval.yaml --set model={tuned.model} --out tuned/\n"
+        "flan report base/ tuned/ --to report/\n```"
+    )
+    yield "![Bars by cluster, base and tuned, with published figures in grey](clusters.svg)"
+    yield markdown(report).rstrip()
 
 
 def pages(tasks: Mapping[str, Task], taxonomy: Taxonomy) -> dict[str, str]:

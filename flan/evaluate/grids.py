@@ -130,22 +130,26 @@ def _paired(report: Report) -> Grid:
 
 def _published(report: Report) -> Grid:
     rows = []
+    all_caveats = [each.published.caveats for _, _, each in _cells(report) if each.published]
+    shared = [one for one in (all_caveats or [()])[0] if all(one in each for each in all_caveats)]
     for line, column, each in _cells(report):
         if each.published is not None:
+            caveats = [one for one in each.published.caveats if one not in shared]
             ours = _pm(each.over_templates.mean, each.over_templates.spread)
             rows.append(
                 (
                     line.task, column, f"{each.n:,}", ours, _pm(each.published.value, each.published.spread),
                     each.published.confidence.replace("_", "-"), each.published.reference,
-                    "; ".join(each.published.caveats), each.verdict,
+                    "; ".join(caveats) or ABSENT, each.verdict,
                 )
             )  # fmt: skip
     return Grid(
         "Beside published figures",
-        ("task", "column", "n", "ours", "theirs", "trusted", "source", "not comparable, for", "zero-shot"),
+        ("task", "column", "n", "ours", "theirs", "trusted", "source", "not comparable either", "zero-shot"),
         tuple(rows),
         "Percent, ± standard deviation over templates. Only “published” was read in a source that prints the number; "
-        "spreads of theirs are recalled.",
+        "spreads of theirs are recalled."
+        + (f" No line is comparable: {'; '.join(shared)}." if shared else ""),
     )
 
 

@@ -243,9 +243,8 @@ def _finish(figure: Figure, axes: Axes, title: str, report: Report) -> None:
         handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=per_row, fontsize=8, borderpad=0.2,
         handlelength=1.4, columnspacing=1.4,
     )  # fmt: skip
-    note = _note(
-        report, has_circles=not axes.get_xlabel(), has_marks=any(_PUBLISHED in label for label in labels)
-    )
+    has_marks = any(text.get_text().endswith("*") for text in axes.texts)
+    note = _note(report, has_circles=not axes.get_xlabel(), has_marks=has_marks)
     axes.annotate(
         note, (0, 0), xytext=(0, -46), xycoords="axes fraction", textcoords="offset points", fontsize=7,
         color=GREY, va="top",

@@ -18,7 +18,6 @@ from flan.tasks.yaml_text import parse_yaml
 
 Confidence = Literal["published", "cross_checked", "recalled"]
 Aggregate = Literal["mean_of_datasets", "mean_of_clusters"]
-PAPER_RANK_SCORING = "it does not say of each figure whether options were ranked or an answer was written"
 
 
 class Source(Document):
@@ -144,7 +143,7 @@ def beside(result: TaskResult, results: Results, system: str = "FLAN 137B") -> C
 def caveats(result: TaskResult, results: Results, of: Cited) -> tuple[str, ...]:
     """Why our figure and the published one are no measurements of the same thing, most important first."""
     figure = of.figure
-    base = f"another base model: {results.model} comes from {results.lineage.base}, theirs is {figure.system}"
+    base = f"another base model: ours comes from {results.lineage.base}, theirs is {figure.system}"
     said = [base]
     if results.verdicts.get(result.task) != "proven":
         said.append(f"ours is not proven zero-shot ({results.verdicts.get(result.task, 'unknown')})")
@@ -164,7 +163,7 @@ def caveats(result: TaskResult, results: Results, of: Cited) -> tuple[str, ...]:
         said.append(f"asked without instructions: {results.prompt_format}")
     said.append("other templates: ours are in our own words")
     if result.scoring == "rank":
-        said.append(f"ours ranks the options; of theirs {PAPER_RANK_SCORING}")
+        said.append("ours ranks the options; which of their figures do is not told")
     if figure.confidence != "published":
         said.append(f"the figure itself is {figure.confidence.replace('_', '-')}, not read in its source")
     return tuple(said)

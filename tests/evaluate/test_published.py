@@ -110,7 +110,7 @@ def test_caveats_say_why_they_are_not_comparable() -> None:
     worse, of_worse = rte(split="validation", n=50, metric="exact_match", scoring="generate")
     most = caveats(worse, of_worse.model_copy(update={"verdicts": {"rte": "unknown"}}), cited_)
 
-    assert least[0].startswith("another base model: mine comes from preset:nano, theirs is FLAN 137B")
+    assert least[0].startswith("another base model: ours comes from preset:nano, theirs is FLAN 137B")
     assert not any("rows" in each or "metric" in each or "zero-shot" in each for each in least)
     assert any("cross-checked" in each for each in least)
     for said in ("not proven zero-shot (unknown)", "50 of 277 rows", "exact_match", "split validation"):

@@ -1,5 +1,6 @@
 """How fast options are ranked: FLAN's scorer and lm-evaluation-harness, on the same model and examples.
 
+    python benchmarks/scoring.py --lm-eval PYTHON --task marble_counts
     python benchmarks/scoring.py --lm-eval PYTHON [--options 2 4 10] [--prompts 60 200 600]
                                  [--precisions fp32 bf16] [--examples 500] [--chunks 5] [--smoke]
 
@@ -15,6 +16,9 @@ PYTHON is an interpreter that has the harness (`pip install lm_eval==0.4.13 torc
 virtual environment of its own). Without it only FLAN's rates are measured. Both sides live in one process each and take
 the examples of a cell in turns, chunk by chunk, so what else the machine does hits both alike. The rates are examples a
 second of processor time, one thread each. In fp32 the choices of both sides must be the same, or the run fails.
+
+With `--task` the examples are rows of a task of the self-made collection, asked through its first template without an
+OPTIONS block, by `preset:nano` with a byte-level BPE: texts in which words fall into tokens, and tokens span borders.
 
 The last line is JSON: ratios are FLAN's rate over the other's (`lm_eval_4x200_fp32`).
 """
@@ -43,6 +47,7 @@ MODEL = {
 BATCH_TOKENS = 4_096
 """FLAN's default."""
 OPTION_TOKENS = 5
+TASK = "task.json"
 ALMOST = 1e-3
 """Sums of an example closer than this are a tie: either choice is right."""
 
@@ -54,10 +59,13 @@ class Cell(NamedTuple):
     prompt: int
     precision: str
     option_tokens: int = OPTION_TOKENS
+    task: str = ""
 
     @property
     def name(self) -> str:
         """As the ratios are called."""
+        if self.task:
+            return f"{self.task}_{self.precision}"
         apart = "" if self.option_tokens == OPTION_TOKENS else "_one_token"
         return f"{self.options}x{self.prompt}{apart}_{self.precision}"
 
@@ -66,8 +74,11 @@ Example = tuple[str, list[str]]
 """A context, and the options as they continue it."""
 
 
-def examples(cell: Cell, number: int) -> list[Example]:
-    """The same at every call; doubled options are as unlikely as they are."""
+def examples(cell: Cell, number: int, directory: Path) -> list[Example]:
+    """The same at every call."""
+    if cell.task:
+        found: list[Example] = json.loads((directory / TASK).read_text())
+        return found[:number]
     random = np.random.default_rng([cell.options, cell.prompt, cell.option_tokens])
 
     def words(count: int) -> str:
@@ -109,6 +120,25 @@ def make_model(directory: Path) -> None:
     network.save_pretrained(directory)
 
 
+def make_task(directory: Path, name: str, number: int) -> None:
+    """`preset:nano` untrained, a tokenizer of the task's own texts, and the texts."""
+    from flan.data.rows import Places, open_rows
+    from flan.model.presets import from_preset, train_tokenizer
+    from flan.store import Store
+    from flan.tasks.render import instance, render
+    from flan.tasks.task import load_collection
+
+    task = load_collection("synthetic")[name]
+    rows = open_rows(task, "validation", Places(None, Store(directory / "store")))
+    template = task.templates[task.answer_templates[0]]
+    rendered = [render(instance(task, rows[i]), template, None) for i in range(min(number, len(rows)))]
+    texts = [[f"{each.input}\n", [f" {choice}" for choice in each.choices]] for each in rendered]
+    (directory / TASK).write_text(json.dumps(texts))
+    tokenizer = train_tokenizer((each.input for each in rendered), 600)
+    tokenizer.save_pretrained(directory)
+    from_preset("preset:nano", tokenizer, 0).save_pretrained(directory)
+
+
 Scorer = Callable[[list[Example]], list[list[float]]]
 
 
@@ -145,7 +175,7 @@ def lm_eval_side(directory: Path, precision: str, batch: int) -> Scorer:
     longest: dict[int, int] = {}
 
     def score(asked: list[Example]) -> list[list[float]]:
-        length = max(len(context.split()) for context, _ in asked)
+        length = round(max(len(context.split()) for context, _ in asked), -2)
         requests = [
             Instance(request_type="loglikelihood", doc={}, arguments=(context, option), idx=i)
             for context, options in asked
@@ -176,7 +206,7 @@ def serve_side(side: str, directory: Path, batch: int) -> None:
         cell = Cell(*shape)
         if cell.precision not in scorers:
             scorers[cell.precision] = make(directory, cell.precision, batch)
-        asked = examples(cell, last)[first:]
+        asked = examples(cell, last, directory)[first:]
         if not is_warm:
             scorers[cell.precision](asked[:8])
         wall, cpu = time.perf_counter(), time.process_time()
@@ -244,11 +274,10 @@ def measure(cell: Cell, asked: dict[str, Side], number: int, chunks: int) -> dic
             found = side.ask(cell, first, last)
             cpu_s[name] += found["cpu_s"]
             wall_s[name] += found["wall_s"]
-            sums[name] = np.array(found["sums"])
+            sums[name] = found["sums"]
         if len(sums) == 2:
-            ours, theirs = sums["flan"], sums["lm_eval"]
-            rows = np.arange(len(ours))
-            num_other += int((theirs.max(axis=1) - theirs[rows, ours.argmax(axis=1)] > ALMOST).sum())
+            pairs = zip(sums["flan"], sums["lm_eval"], strict=True)
+            num_other += sum(max(theirs) - theirs[int(np.argmax(ours))] > ALMOST for ours, theirs in pairs)
     if cell.precision == "fp32" and num_other:
         sys.exit(f"{cell.name}: {num_other} of {number} choices differ")
     rates = {name: number / spent for name, spent in cpu_s.items()}
@@ -276,6 +305,7 @@ def main() -> None:
     parser.add_argument(
         "--batch", type=int, default=0, help="of the harness; 0: what its automatic mode finds"
     )
+    parser.add_argument("--task", metavar="NAME", help="rows of a task of the self-made collection")
     parser.add_argument("--smoke", action="store_true", help="24 examples, 4 options, prompts of 60 and 200")
     parser.add_argument("--side", choices=["flan", "lm_eval"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
@@ -300,7 +330,12 @@ def main() -> None:
     ]
     ratios, rates = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        make_model(Path(folder))
+        if given.task:
+            make_task(Path(folder), given.task, given.examples)
+            given.examples = len(examples(Cell(0, 0, "fp32", task=given.task), given.examples, Path(folder)))
+            cells = [Cell(0, 0, precision, task=given.task) for precision in given.precisions]
+        else:
+            make_model(Path(folder))
         with sides(interpreters, Path(folder), given.batch) as asked:
             for cell in cells:
                 rate = measure(cell, asked, given.examples, given.chunks)

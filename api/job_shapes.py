@@ -7,9 +7,11 @@ from pydantic import BaseModel
 
 from api.schemas import seconds, seconds_or_none
 from flan.data.plan import Plan
+from flan.data.sweep_plan import SweepPlan
 from flan.evaluate.samples import Numbered
 from workers.ledger import states
 from workers.ledger.nodes import NodeStatus
+from workers.ledger.sweeps import Listed
 from workers.ledger.tables import Attempt, Checkpoint, Event, Job, Metric
 
 
@@ -39,6 +41,8 @@ class QueueShape(BaseModel):
     """Slots it needs on one node: GPUs, or CPU slots where there are none."""
     free: int
     """The most that any node could give to it now."""
+    reason: str | None = None
+    """What else it waits for: the model of another job, or its turn among the jobs of its sweep."""
 
 
 class MadeModelShape(BaseModel):
@@ -60,7 +64,7 @@ class JobShape(BaseModel):
     """Begins with job_; ids sort by time."""
     name: str
     """As the spec says."""
-    kind: Literal["tune", "evaluate", "serve"]
+    kind: Literal["tune", "evaluate", "serve", "sweep"]
     """What kind of job it is."""
     state: states.Shown
     """How it stands; cancelling and pausing end by themselves."""
@@ -86,6 +90,10 @@ class JobShape(BaseModel):
     """Why it failed, or why it is tried again."""
     queue: QueueShape | None = None
     """What it waits for, while it is queued."""
+    sweep: str | None
+    """The sweep that handed it in; its id."""
+    needs: str | None
+    """The job whose model it starts from; its id. Only of a sweep's."""
     num_events: int
     """How many events it has; the newest has this number."""
     spec_digest: str
@@ -94,8 +102,8 @@ class JobShape(BaseModel):
     """What was asked, with the pins of its names."""
 
     @classmethod
-    def of(cls, job: Job, nodes: Sequence[NodeStatus] = ()) -> "JobShape":
-        """What is shown of a stored job."""
+    def of(cls, job: Job, nodes: Sequence[NodeStatus] = (), reason: str | None = None) -> "JobShape":
+        """What is shown of a stored job; `reason` is what it waits for besides slots."""
         return cls(
             id=job.id,
             name=job.name,
@@ -116,7 +124,9 @@ class JobShape(BaseModel):
                 for made in job.models
             ],
             error=FailureShape.model_validate(job.error) if job.error else None,
-            queue=_queue(job, nodes) if job.state == "queued" else None,
+            queue=_queue(job, nodes, reason) if job.state == "queued" and job.kind != "sweep" else None,
+            sweep=job.sweep_id,
+            needs=job.needs_id,
             num_events=job.event_seq,
             spec_digest=job.spec_digest,
             spec=job.spec,
@@ -131,8 +141,48 @@ class PlanShape(BaseModel):
     """The spec with the pins of its names."""
     spec_digest: str
     """The digest that the job would have."""
-    plan: Plan
-    """What the job would do."""
+    plan: Plan | SweepPlan
+    """What the job would do; of a sweep, what each of its jobs would take, and all together."""
+
+
+class ChildShape(BaseModel):
+    """A job of a sweep, as the sweep sees it."""
+
+    object: Literal["job.child"] = "job.child"
+    id: str
+    """Its name in the sweep, with the digest of what it does."""
+    job_id: str
+    """The job that it is."""
+    job: str
+    """Which of the sweep's jobs it is."""
+    kind: Literal["tune", "evaluate"]
+    """What kind of job it is."""
+    labels: dict[str, str]
+    """Axis → setting, for the axes that shape it."""
+    state: states.Shown
+    """How it stands."""
+    needs: str | None
+    """The job whose model it starts from; its id."""
+    is_reused: bool
+    """Whether another had handed it in already: what it does is done once."""
+    error: FailureShape | None
+    """Why it failed."""
+
+    @classmethod
+    def of(cls, listed: Listed) -> "ChildShape":
+        """What is shown of a child."""
+        entry, job = listed
+        return cls(
+            id=entry.name,
+            job_id=job.id,
+            job=entry.job,
+            kind=job.kind,
+            labels=entry.labels,
+            state=states.shown(job.state, job.wish),
+            needs=job.needs_id,
+            is_reused=not listed.is_own,
+            error=FailureShape.model_validate(job.error) if job.error else None,
+        )
 
 
 class AttemptShape(BaseModel):
@@ -288,9 +338,11 @@ class ResultsShape(BaseModel):
     object: Literal["job.results"] = "job.results"
     job_id: str
     """Of which job."""
+    partial: bool = False
+    """Of a sweep: whether an evaluation is still to come, or failed."""
     results: dict[str, Any]
     """The document that the job wrote: for an evaluation, every metric with its n and spread; for a tune job, the
-    asked and the realised shares of its mixture."""
+    asked and the realised shares of its mixture; for a sweep, what its evaluations have found out so far."""
 
 
 class SampleShape(BaseModel):
@@ -347,10 +399,10 @@ class SampleShape(BaseModel):
         return cls(id=str(numbered.number), **known)
 
 
-def _queue(job: Job, nodes: Sequence[NodeStatus]) -> QueueShape:
+def _queue(job: Job, nodes: Sequence[NodeStatus], reason: str | None) -> QueueShape:
     free = [
         len(node.free.gpus) if node.gpus and job.device != "cpu" else node.free.cpu
         for node in nodes
         if node.is_here
     ]
-    return QueueShape(needs=job.num_ranks, free=max(free, default=0))
+    return QueueShape(needs=job.num_ranks, free=max(free, default=0), reason=reason)

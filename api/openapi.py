@@ -12,6 +12,7 @@ from api.examples import EXAMPLES, recorded_answers
 from api.problems import MEDIA_TYPE
 from api.schemas import ProblemShape
 from flan.spec import EvaluateSpec, ServeSpec, TuneSpec
+from flan.sweep_spec import SweepSpec
 
 _REF = "#/components/schemas/{model}"
 _BODIES: dict[str, type[BaseModel]] = {}
@@ -35,13 +36,14 @@ def takes(*documents: type[BaseModel], also_yaml: bool = False, binary: bool = F
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in media}}}
 
 
-JOB_BODY = takes(TuneSpec, EvaluateSpec, ServeSpec)
+JOB_BODY = takes(TuneSpec, EvaluateSpec, ServeSpec, SweepSpec)
 JOB_BODY["requestBody"]["content"]["application/json"]["schema"]["discriminator"] = {
     "propertyName": "kind",
     "mapping": {
         "tune": _REF.format(model="TuneSpec"),
         "evaluate": _REF.format(model="EvaluateSpec"),
         "serve": _REF.format(model="ServeSpec"),
+        "sweep": _REF.format(model="SweepSpec"),
     },
 }
 

@@ -1,10 +1,12 @@
 """What a job would do, and whether a machine is here that could do it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from api.job_shapes import PlanShape
 from flan.data.resolve import Resolved
+from flan.data.sweep_plan import SweepPlan
 from flan.spec import Resources
+from flan.sweep_spec import SweepSpec
 from workers.ledger.nodes import NodeStatus
 
 
@@ -16,6 +18,16 @@ def plan_of(resolved: Resolved, nodes: Sequence[NodeStatus]) -> PlanShape:
         spec=resolved.spec.model_dump(mode="json"),
         spec_digest=resolved.spec.digest(),
         plan=plan.model_copy(update={"warnings": (*plan.warnings, *wanting)}),
+    )
+
+
+def plan_of_sweep(sweep: SweepSpec, plan: SweepPlan, reused: Mapping[str, str]) -> PlanShape:
+    """The answer of a dry run of a sweep; `reused` is child → the job that does the same already."""
+    children = tuple(child.model_copy(update={"reuses": reused.get(child.name)}) for child in plan.children)
+    return PlanShape(
+        spec=sweep.model_dump(mode="json"),
+        spec_digest=sweep.digest(),
+        plan=plan.model_copy(update={"children": children}),
     )
 
 

@@ -20,7 +20,7 @@ PATTERNS = {
     r"^[0-9a-f]{64}$": "a sha256 is 64 characters of 0–9 a–f",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[(-?\d{1,9})?:(-?\d{1,9})?\])?$": "a split, or a part of one: train[:-200]",
     r"^(/[^/]*){2,}$": "a JSON pointer to a field of a job: /tuned/mixture/hold_out/clusters",
-    r"^(tune|evaluate|serve)$": "must be tune, evaluate or serve",
+    r"^(tune|evaluate|serve|sweep)$": "must be tune, evaluate, serve or sweep",
 }
 """What the patterns of our documents and parameters ask for."""
 

@@ -124,14 +124,15 @@ def show_plan(plan: "SweepPlan", output: str) -> None:
 
 def _run(sweep: SweepSpec, home: Path, data: Path | None, brought: Path | None, output: str) -> None:
     from flan.evaluate.sweep_results import sweep_table
-    from flan.sweep_run import RESULTS, TABLE, SweepFailed, SweepRun
+    from flan.sweep_run import REPORT, RESULTS, TABLE, SweepFailed, SweepRun
 
     found = SweepRun(sweep, home, data, brought).carry_out(_tell)
     if output == "json":
         show_json(found.model_dump(mode="json"))
     else:
         show_results(sweep_table(found))
-        typer.echo(f"results: {home / RESULTS}, {home / TABLE}")
+        written = [home / each for each in (RESULTS, TABLE, REPORT, "figure.svg") if (home / each).is_file()]
+        typer.echo(f"results: {', '.join(map(str, written))}")
     states = [each.state for each in found.children]
     if "stopped" in states:
         errors.print(

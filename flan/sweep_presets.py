@@ -143,7 +143,7 @@ def expanded(sweep: SweepSpec) -> SweepSpec:
     _check_bases(sweep, size)
     jobs, axes = _PRESETS[sweep.preset](size, sweep.bases)
     written = sweep.model_dump(mode="json", exclude={"preset", "scale", "bases"})
-    return parse(SweepSpec, written | {"jobs": jobs, "axes": axes})
+    return parse(SweepSpec, written | {"jobs": jobs, "axes": axes, "experiment": sweep.preset})
 
 
 def preset_sweep(preset: PresetName, scale: Scale, bases: Sequence[str] = ()) -> SweepSpec:

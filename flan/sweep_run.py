@@ -4,11 +4,13 @@ HOME/sweep.json           what was asked
 HOME/store/               artifacts of all children
 HOME/children/NAME/       as flan/local.py lays it out: run/, checkpoints/
 HOME/results.json, .md    every figure; written after each child
+HOME/report.md            at the end, the whole report, and the picture of the experiment: figure.svg, .png
 
 Started again in the same folder it redoes no child that is done: one whose outcome says so, and whose spec, with
 all names pinned anew, is the one that was carried out. A child that was cut off goes on from its last checkpoint.
 """
 
+import contextlib
 import fcntl
 import json
 import shutil
@@ -23,16 +25,17 @@ from flan.data.bases import import_base
 from flan.data.resolve import resolve
 from flan.data.rows import Places
 from flan.errors import Conflict, FlanError, NotFound
+from flan.evaluate.results import Results
 from flan.evaluate.sweep_results import ChildState, Ended, SweepResults, sweep_markdown, sweep_results
 from flan.local import LocalLibrary, RunFailed, lay_out, watch
-from flan.spec import Spec
+from flan.spec import Spec, parse
 from flan.store import Store, write_atomically
 from flan.sweep_presets import expanded
 from flan.sweep_spec import SweepSpec
 from flan.sweeps import Child, Expansion, Need, expand
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped"]
-SWEEP, CHILDREN, RESULTS, TABLE = "sweep.json", "children", "results.json", "results.md"
+SWEEP, CHILDREN, RESULTS, TABLE, REPORT = "sweep.json", "children", "results.json", "results.md", "report.md"
 NEED_FAILED = "need_failed"
 """Code of a child whose model could not be made."""
 _FOLDERS = {"tuned": "model", "base": "base"}
@@ -84,11 +87,11 @@ class SweepRun:
     """One sweep in one folder."""
 
     def __init__(self, sweep: SweepSpec, home: Path, data: Path | None, brought: Path | None = None) -> None:
-        self._sweep = sweep
+        self._sweep = expanded(sweep)
         self._home, self._data = home, data
         self._store = Store(home / "store")
         self._library = ChildModels(home, self._store, brought)
-        self.expansion: Expansion = expand(expanded(sweep))
+        self.expansion: Expansion = expand(self._sweep)
         self._states = {
             child.name: ChildState(name=child.name, job=child.job, state="waiting")
             for child in self.expansion.children
@@ -109,7 +112,30 @@ class SweepRun:
                 state = self._states[child.name].state
                 if state == "stopped" or (state == "failed" and self._sweep.on_failure == "stop"):
                     break
+            if not found.partial:
+                self._report()
         return found
+
+    def _report(self) -> None:
+        """The report of all evaluations, and the experiment's picture where there is anything to draw."""
+        # Here: the picture's library is slow to load, and only the end needs it.
+        from flan.evaluate.plots import NothingToDraw
+        from flan.evaluate.sweep_figure import Measured, draw_sweep, sweep_report
+        from flan.evaluate.tables import markdown
+
+        by_name = {child.name: child for child in self.expansion.children}
+        made = sweep_report(
+            [
+                Measured(
+                    by_name[one.state.name].job, by_name[one.state.name].labels, parse(Results, one.results)
+                )
+                for one in self._ended()
+                if one.results is not None
+            ]
+        )
+        write_atomically(self._home / REPORT, markdown(made).encode())
+        with contextlib.suppress(NothingToDraw):
+            draw_sweep(self._sweep.experiment, made, self._home)
 
     def _one(self, child: Child, tell: Tell) -> None:
         """Carry out one child, unless it is done or what it needs has failed."""
@@ -151,16 +177,18 @@ class SweepRun:
 
     def _write(self) -> SweepResults:
         """What is known so far, for whoever looks, and for the one who is asked at the end."""
-        found = sweep_results(self._sweep, self.expansion, dict(self._ended()))
+        cells, experiment = self.expansion.cells, self._sweep.experiment
+        found = sweep_results(self._sweep.name, experiment, cells, list(self._ended()))
         write_atomically(self._home / RESULTS, (found.model_dump_json(indent=1) + "\n").encode())
         write_atomically(self._home / TABLE, sweep_markdown(found).encode())
         return found
 
-    def _ended(self) -> Iterator[tuple[str, Ended]]:
-        for name, state in self._states.items():
-            path = self._home / CHILDREN / name / "run" / "results.json"
-            is_there = state.state == "succeeded" and path.is_file()
-            yield name, Ended(state, json.loads(path.read_text()) if is_there else None)
+    def _ended(self) -> Iterator[Ended]:
+        for child in self.expansion.children:
+            state = self._states[child.name]
+            path = self._home / CHILDREN / child.name / "run" / "results.json"
+            has_results = child.spec.kind == "evaluate" and state.state == "succeeded"
+            yield Ended(state, child.spec.kind, json.loads(path.read_text()) if has_results else None)
 
 
 def is_done(directory: Path, spec: Spec) -> bool:

@@ -14,13 +14,13 @@
 flan/sweeps.py makes it into the specs of its jobs, flan/sweep_presets.py holds the paper's.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from flan.faults import Wrong, refuse
-from flan.spec import Document, Name, Reference
+from flan.spec import Document, Name, Reference, Spec, parse, parse_spec
 
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Pointer = Annotated[str, Field(pattern=r"^(/[^/]*){2,}$", max_length=512)]
@@ -85,6 +85,8 @@ class SweepSpec(Document):
     """Of a preset: tiny, on self-made data in minutes; small, on real data overnight; full, as published."""
     bases: tuple[Reference, ...] = Field(default=(), max_length=16)
     """Of a preset: models to start from, instead of the scale's own. One; the preset `scale` takes several."""
+    experiment: PresetName | None = None
+    """Which experiment of the paper it is: whoever draws its figure looks here. Presets say it."""
     max_parallel: int = Field(default=MAX_PARALLEL, ge=1, le=1024)
     """At most this many of its jobs run at a time."""
     on_failure: Literal["continue", "stop"] = "continue"
@@ -114,7 +116,13 @@ class SweepSpec(Document):
             return
         if self.scale is None:
             yield Wrong(("scale",), "missing", "a preset needs a scale", "tiny, small or full")
-        for field in ("jobs", "axes"):
+        for field in ("jobs", "axes", "experiment"):
             if getattr(self, field):
                 said = f"the preset {self.preset} says its {field} itself"
                 yield Wrong((field,), "contradiction", said, "leave one of the two out")
+
+
+def parse_asked(value: Any) -> Spec | SweepSpec:
+    """What `POST /jobs` is asked for: the spec of a job, or of a sweep. Raises InvalidDocument naming every fault."""
+    is_sweep = isinstance(value, Mapping) and value.get("kind") == "sweep"
+    return parse(SweepSpec, value) if is_sweep else parse_spec(value)

@@ -8,7 +8,7 @@ and metadata, with the content of the child whose model it needs in that model's
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
@@ -141,6 +141,14 @@ def content_digest(spec: ChildSpec, needed: str | None = None) -> str:
         if value["pins"] is not None:
             value["pins"]["model"] = None  # where the model is there already it is the same job
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def content_digests(children: Iterable[tuple[Child, ChildSpec]]) -> dict[str, str]:
+    """Name of a child → digest of its content with all names pinned; needed children come first."""
+    digests: dict[str, str] = {}
+    for child, resolved in children:
+        digests[child.name] = content_digest(resolved, digests[child.need.child] if child.need else None)
+    return digests
 
 
 def _combinations(sweep: SweepSpec) -> Iterator[tuple[_Chosen, ...]]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session, sessionmaker
 
 from workers import gpus
-from workers.ledger import leases, nodes
+from workers.ledger import leases, nodes, sweeps
 from workers.ledger.leases import Lease
 from workers.ledger.session import LedgerUnavailable, translated
 from workers.processes import identity, is_surely_dead, kill_marked
@@ -78,13 +78,14 @@ class Dispatcher(threading.Thread):
         self.join()
 
     def tick(self, *, is_first: bool = False) -> None:
-        """One round: report, bury, reap, claim."""
+        """One round: report, bury, reap, bring sweeps up to date, claim."""
         settings = self._settings
         with self._sessions.begin() as session:
             nodes.report(
                 session, settings.node, cpu_slots=settings.cpu_slots, gpus=self._gpus, starting=is_first
             )
         self._reap(self._bury())
+        sweeps.advance_all(self._sessions)
         while not self._is_stopping and (lease := self._claim()) is not None:
             self._start(lease)
 

@@ -23,7 +23,7 @@ from api.commands.watching import (
 from flan.cli import Overrides, SpecFile, read_document
 from flan.terminal import Output, show_facts, show_json, show_results, show_table
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: tune, evaluate, serve.")
+app = typer.Typer(no_args_is_help=True, help="Jobs: tune, evaluate, serve, sweep.")
 JobId = Annotated[str, typer.Argument(help="Id of a job: job_…")]
 _LOG_POLL_S = 1.0
 
@@ -192,6 +192,28 @@ def retry(context: typer.Context, job_id: JobId, output: Output = "text", server
 
 
 @app.command()
+def children(
+    context: typer.Context,
+    job_id: JobId,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 1_000,
+    output: Output = "text",
+    server: Server = None,
+) -> None:
+    """The jobs of a sweep, and how they stand."""
+    found = client_of(context, server).all(f"/jobs/{job_id}/children", limit)
+    if output == "json":
+        show_json(found)
+        return
+    show_table(
+        ("NAME", "JOB", "KIND", "STATE", "WHY"),
+        [
+            (each["id"], each["job_id"], each["kind"], each["state"], (each["error"] or {}).get("message"))
+            for each in found
+        ],
+    )
+
+
+@app.command()
 def results(
     context: typer.Context,
     job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="One, or several side by side.")],
@@ -199,16 +221,21 @@ def results(
     output: Output = "text",
     server: Server = None,
 ) -> None:
-    """What evaluations measured: mean and spread over templates. Of a tune job, the shares of its mixture."""
+    """What evaluations measured: mean and spread over templates. Of a tune job, the shares of its mixture; of a sweep,
+    what its evaluations have found out so far."""
     from flan.evaluate.report import results_markdown, results_table
 
     client = client_of(context, server)
     found = [client.get(f"/jobs/{job_id}/results")["results"] for job_id in job_ids]
-    tuned = [each for each in found if each.get("kind") == "tune"]
+    alone = [each for each in found if "kind" in each]  # an evaluation's has none
+    tuned = [each for each in alone if each["kind"] == "tune"]
     if output == "json":
         show_json(found if len(found) > 1 else found[0])
-    elif tuned and len(found) > 1:
-        raise typer.BadParameter("a tune job's results stand alone", param_hint="JOB")
+    elif alone and len(found) > 1:
+        what = "a tune job's" if tuned else "a sweep's"
+        raise typer.BadParameter(f"{what} results stand alone", param_hint="JOB")
+    elif alone and not tuned:
+        _show_sweep(found[0], markdown=markdown)
     elif tuned:
         from flan.mixtures import show_tune_results
 
@@ -235,6 +262,20 @@ def samples(
         typer.echo(json.dumps(each, ensure_ascii=False))
 
 
+def _show_sweep(document: dict[str, Any], *, markdown: bool) -> None:
+    from flan.evaluate.sweep_results import SweepResults, sweep_markdown, sweep_table
+    from flan.spec import parse
+
+    found = parse(SweepResults, document)
+    if markdown:
+        typer.echo(sweep_markdown(found), nl=False)
+        return
+    show_results(sweep_table(found))
+    if found.partial:
+        done = sum(each.state == "succeeded" for each in found.children)
+        typer.echo(f"so far: {done} of {len(found.children)} jobs have succeeded")
+
+
 def _do(client: Client, job_id: str, verb: str, output: str) -> None:
     job = client.send("POST", f"/jobs/{job_id}/{verb}")
     if output == "json":
@@ -253,6 +294,8 @@ def _follow(client: Client, job_id: str, after: int = 0, *, is_json: bool) -> No
     if is_json:
         return
     tell_ending(job)
+    if job["kind"] == "sweep":
+        _show_sweep(client.get(f"/jobs/{job_id}/results")["results"], markdown=False)
     if job["kind"] == "evaluate":
         from flan.evaluate.report import results_table
 

@@ -1,5 +1,6 @@
 """What jobs leave behind: events, logs, metrics, checkpoints, attempts, results, samples."""
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from api.deps import Here
 from api.job_shapes import (
     AttemptShape,
     CheckpointShape,
+    ChildShape,
     EventShape,
     LogShape,
     MetricShape,
@@ -23,13 +25,16 @@ from api.problems import InvalidParameter
 from api.schemas import List
 from flan.errors import NotFound
 from flan.evaluate.samples import read_samples
-from workers.ledger import checkpoints, jobs, journal, states
+from flan.evaluate.sweep_results import ChildState, Ended, SweepResults, sweep_results
+from workers.ledger import checkpoints, jobs, journal, states, sweeps
+from workers.ledger.sweeps import Listed
+from workers.ledger.tables import Job
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
 _READ = [needs("jobs:read")]
 _MAX_POINTS = 1_000
 Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS, description="At most this many.")]
-Sequence = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
+SequenceNumber = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
 
 
 class NoResults(NotFound):
@@ -49,7 +54,7 @@ def list_job_events(
     here: Here,
     request: Request,
     job_id: str,
-    after: Sequence = 0,
+    after: SequenceNumber = 0,
     limit: Limit = 100,
     stream_: Annotated[bool, Query(alias="stream", description="Server-sent events.")] = False,
     last_event_id: Annotated[
@@ -138,16 +143,50 @@ def read_job_log(
     return logs.read(tried[number], rank, offset)
 
 
+@router.get(
+    "/children", operation_id="list_job_children", response_model=List[ChildShape], dependencies=_READ
+)
+def list_job_children(here: Here, page: PageHere, job_id: str) -> Response:
+    """The jobs of a sweep, each behind the one whose model it needs."""
+    with here.sessions.begin() as session:
+        found = sweeps.children(session, job_id)
+    return listing(cut(found, page, lambda listed: listed.entry.name), page, ChildShape.of)
+
+
 @router.get("/results", operation_id="get_job_results", response_model=ResultsShape, dependencies=_READ)
 def get_job_results(here: Here, job_id: str) -> ResultsShape:
-    """What an evaluation measured; of a tune job, which shares of the mixture were asked for, and which came out."""
+    """What an evaluation measured; of a tune job, which shares of the mixture were asked for, and which came out; of a
+    sweep, what its evaluations have found out so far.
+    """
     with here.sessions.begin() as session:
         job = jobs.get(session, job_id)
+        if job.kind == sweeps.KIND:
+            found = _of_sweep(job, sweeps.children(session, job_id))
+            return ResultsShape(job_id=job_id, partial=found.partial, results=found.model_dump(mode="json"))
     if job.results is None:
         raise NoResults(
             f"job {job_id} has no results", hint="a tune job or an evaluation that succeeded has results"
         )
     return ResultsShape(job_id=job_id, results=job.results)
+
+
+def _of_sweep(sweep: Job, found: Sequence[Listed]) -> SweepResults:
+    ended = [
+        Ended(
+            _state_of(listed), listed.job.kind, listed.job.results if listed.job.kind == "evaluate" else None
+        )
+        for listed in found
+    ]
+    return sweep_results(sweep.name, sweep.spec["experiment"], sweeps.cells(found), ended)
+
+
+def _state_of(listed: Listed) -> ChildState:
+    entry, job = listed
+    error = job.error if job.error and job.state == "failed" else {}
+    state = states.shown(job.state, job.wish)
+    return ChildState(
+        name=entry.name, job=entry.job, state=state, code=error.get("code"), message=error.get("message")
+    )
 
 
 @router.get(

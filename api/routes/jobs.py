@@ -1,6 +1,6 @@
 """Jobs: hand in, look at, stop, start again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,14 +11,18 @@ from api.bodies import read_json
 from api.catalog.library import CatalogLibrary
 from api.deps import Here, Platform
 from api.idempotency import Answer, OnceHere
-from api.job_shapes import JobShape
+from api.job_shapes import JobShape, PlanShape
 from api.openapi import JOB_BODY
 from api.pages import PageHere, listing, single
-from api.plans import plan_of
+from api.plans import plan_of, plan_of_sweep
 from api.schemas import List
 from flan.data.resolve import Resolved, resolve
-from flan.spec import Spec, parse_spec
-from workers.ledger import jobs, nodes, states
+from flan.data.sweep_plan import plan_sweep, resolve_children
+from flan.spec import Spec
+from flan.sweep_presets import expanded
+from flan.sweep_spec import SweepSpec, parse_asked
+from flan.sweeps import expand
+from workers.ledger import jobs, nodes, states, sweeps
 from workers.ledger.tables import Job
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
@@ -41,18 +45,20 @@ def create_job(
         bool, Query(description="Return the resolved spec and a plan; record nothing.")
     ] = False,
 ) -> Response:
-    """Hand in a job. Names in the spec become digests now: nothing that happens later changes what it does."""
-    spec = parse_spec(value)
+    """Hand in a job. Names in the spec become digests now: nothing that happens later changes what it does.
+
+    A sweep hands in its jobs with it; those that another job does already are not done again.
+    """
+    spec = parse_asked(value)
 
     def make() -> Answer:
-        job = jobs.submit(session, _resolved(here, session, spec).spec)
+        job = _submitted(here, session, spec)
         shown = JobShape.of(job, nodes.all_nodes(session)).model_dump(mode="json")
         return Answer(202, shown, {"Location": f"/jobs/{job.id}"})
 
     with here.sessions.begin() as session:
         if dry_run:
-            plan = plan_of(_resolved(here, session, spec), nodes.all_nodes(session))
-            return Answer(200, plan.model_dump(mode="json")).response()
+            return Answer(200, _plan(here, session, spec).model_dump(mode="json")).response()
         answer = once.answer(session, make)
     here.doorbell.ring()
     return answer.response()
@@ -64,7 +70,7 @@ def list_jobs(
     page: PageHere,
     state: Annotated[states.Shown | None, Query(description="Only jobs that stand so.")] = None,
     kind: Annotated[
-        str | None, Query(pattern="^(tune|evaluate|serve)$", description="Only jobs of this kind.")
+        str | None, Query(pattern="^(tune|evaluate|serve|sweep)$", description="Only jobs of this kind.")
     ] = None,
     name: Annotated[str | None, Query(max_length=64, description="Only jobs of this name.")] = None,
 ) -> Response:
@@ -72,8 +78,8 @@ def list_jobs(
     wanted = jobs.JobFilter(state=state, kind=kind, name=name)
     with here.sessions.begin() as session:
         found = jobs.page(session, wanted=wanted, after=page.after, limit=page.limit + 1)
-        there = nodes.all_nodes(session)
-    return listing(found, page, lambda job: JobShape.of(job, there))
+        there, reasons = nodes.all_nodes(session), _reasons(session, found)
+    return listing(found, page, lambda job: JobShape.of(job, there, reasons.get(job.id)))
 
 
 @router.get("/{job_id}", operation_id="get_job", response_model=JobShape, dependencies=[needs("jobs:read")])
@@ -81,16 +87,20 @@ def get_job(here: Here, request: Request, job_id: str) -> Response:
     """One job."""
     with here.sessions.begin() as session:
         job = jobs.get(session, job_id)
-        there = nodes.all_nodes(session)
-    return single(request, JobShape.of(job, there))
+        there, reasons = nodes.all_nodes(session), _reasons(session, [job])
+    return single(request, JobShape.of(job, there, reasons.get(job.id)))
 
 
 @router.post(
     "/{job_id}/cancel", operation_id="cancel_job", response_model=JobShape, dependencies=[needs("jobs:write")]
 )
 def cancel_job(here: Here, once: OnceHere, job_id: str) -> Response:
-    """Stop a job for good; `cancelled` once its processes are gone. A served model stops answering."""
-    return _do(here, once, jobs.cancel, job_id)
+    """Stop a job for good; `cancelled` once its processes are gone. A served model stops answering.
+
+    The jobs of a sweep are stopped with it, as they are paused, resumed and retried with it; one that another sweep
+    waits for goes on.
+    """
+    return _do(here, once, sweeps.cancel, job_id)
 
 
 @router.post(
@@ -98,7 +108,7 @@ def cancel_job(here: Here, once: OnceHere, job_id: str) -> Response:
 )
 def pause_job(here: Here, once: OnceHere, job_id: str) -> Response:
     """Let a job write a checkpoint and rest."""
-    return _do(here, once, jobs.pause, job_id)
+    return _do(here, once, sweeps.pause, job_id)
 
 
 @router.post(
@@ -106,7 +116,7 @@ def pause_job(here: Here, once: OnceHere, job_id: str) -> Response:
 )
 def resume_job(here: Here, once: OnceHere, job_id: str) -> Response:
     """Let a paused job go on."""
-    return _do(here, once, jobs.resume, job_id)
+    return _do(here, once, sweeps.resume, job_id)
 
 
 @router.post(
@@ -114,7 +124,7 @@ def resume_job(here: Here, once: OnceHere, job_id: str) -> Response:
 )
 def retry_job(here: Here, once: OnceHere, job_id: str) -> Response:
     """Start a failed job again from its last checkpoint."""
-    return _do(here, once, jobs.retry, job_id)
+    return _do(here, once, sweeps.retry, job_id)
 
 
 def _do(here: Platform, once: OnceHere, verb: Verb, job_id: str) -> Response:
@@ -128,5 +138,33 @@ def _do(here: Platform, once: OnceHere, verb: Verb, job_id: str) -> Response:
     return answer.response()
 
 
+def _submitted(here: Platform, session: Session, spec: Spec | SweepSpec) -> Job:
+    if not isinstance(spec, SweepSpec):
+        return jobs.submit(session, _resolved(here, session, spec).spec)
+    sweep = expanded(spec)
+    expansion = expand(sweep)
+    children = resolve_children(expansion, _library(here, session), here.places)
+    return sweeps.submit(session, sweep, expansion.cells, children)
+
+
+def _plan(here: Platform, session: Session, spec: Spec | SweepSpec) -> PlanShape:
+    if not isinstance(spec, SweepSpec):
+        return plan_of(_resolved(here, session, spec), nodes.all_nodes(session))
+    sweep = expanded(spec)
+    expansion, library = expand(sweep), _library(here, session)
+    plan = plan_sweep(expansion, library, here.places)
+    is_whole = not any(child.refused for child in plan.children)
+    children = resolve_children(expansion, library, here.places) if is_whole else []
+    return plan_of_sweep(sweep, plan, sweeps.reusable(session, children))
+
+
 def _resolved(here: Platform, session: Session, spec: Spec) -> Resolved:
-    return resolve(spec, CatalogLibrary(session, here.store, here.settings.models), here.places)
+    return resolve(spec, _library(here, session), here.places)
+
+
+def _library(here: Platform, session: Session) -> CatalogLibrary:
+    return CatalogLibrary(session, here.store, here.settings.models)
+
+
+def _reasons(session: Session, found: Sequence[Job]) -> dict[str, str]:
+    return sweeps.queue_reasons(session, [job for job in found if job.state == "queued"])

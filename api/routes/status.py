@@ -11,7 +11,7 @@ from api.metrics import CONTENT_TYPE
 from api.pages import PageHere, cut, listing
 from api.schemas import List, NodeShape, StatusShape, VersionShape
 from flan.spec import KINDS
-from workers.ledger import nodes
+from workers.ledger import nodes, sweeps
 from workers.ledger.session import check_revision, engine_of
 
 router = APIRouter(tags=["Platform"])
@@ -33,7 +33,9 @@ def get_readiness(here: Here) -> StatusShape:
 @router.get("/version", operation_id="get_version", response_model=VersionShape, dependencies=[PUBLIC])
 def get_version() -> VersionShape:
     """What runs here."""
-    return VersionShape(version=version("flan-platform"), revision=migrations.head(), kinds=list(KINDS))
+    return VersionShape(
+        version=version("flan-platform"), revision=migrations.head(), kinds=[*KINDS, sweeps.KIND]
+    )
 
 
 @router.get("/metrics", operation_id="get_metrics", dependencies=[needs("metrics:read")])

@@ -12,12 +12,12 @@ from typing import NamedTuple, TypeVar
 from flan.card import ModelCard
 from flan.data.bases import PRESETS
 from flan.data.plan import Plan, most_checkpoints
-from flan.data.resolve import Resolved, resolve
+from flan.data.resolve import resolve
 from flan.data.rows import Places
 from flan.data.selectors import Library
 from flan.errors import FlanError
 from flan.spec import Document, EvaluateSpec, TuneSpec
-from flan.sweeps import Child, Expansion, Need
+from flan.sweeps import Child, ChildSpec, Expansion, Need
 from flan.tasks.task import Collection, DatasetSource, Task
 
 CPU_FLOPS, GPU_FLOPS = 5e10, 1e14
@@ -123,7 +123,7 @@ class ResolvedChild(NamedTuple):
     """A child with its names pinned, but for a model that is not there yet."""
 
     child: Child
-    resolved: Resolved
+    spec: ChildSpec
 
 
 def resolve_children(expansion: Expansion, library: Library, places: Places) -> list[ResolvedChild]:
@@ -131,12 +131,14 @@ def resolve_children(expansion: Expansion, library: Library, places: Places) -> 
     waiting, done = Awaiting(library), []
     for child in expansion.children:
         try:
-            done.append(ResolvedChild(child, resolve(child.spec, waiting, places)))
+            spec = resolve(child.spec, waiting, places).spec
         except FlanError as error:
             error.message = f"{child.name}: {error.message}"
             error.args = (error.message,)
             error.pointer = f"/jobs/{child.job}{error.pointer or ''}"
             raise
+        assert isinstance(spec, TuneSpec | EvaluateSpec), "what a sweep's jobs are"
+        done.append(ResolvedChild(child, spec))
     return done
 
 

@@ -5,7 +5,7 @@ spread over templates, its n and its verdict. Evaluations of a cell that were as
 (one measurement of the base serves every cell) show those that all have.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -14,8 +14,7 @@ from rich.table import Table
 
 from flan.evaluate.results import Results, TaskResult
 from flan.spec import Document, parse
-from flan.sweep_spec import SweepSpec
-from flan.sweeps import Cell, Expansion
+from flan.sweeps import Cell
 from flan.tasks.taxonomy import Verdict
 
 TITLE = "Mean ± spread over templates, in percent (accuracy unless named)"
@@ -82,8 +81,8 @@ class SweepResults(Document):
     kind: str = "sweep"
     sweep: str
     """Name of the sweep."""
-    preset: str | None = None
-    scale: str | None = None
+    experiment: str | None = None
+    """Which experiment of the paper it is."""
     partial: bool
     """Whether an evaluation is still to come, or failed."""
     axes: dict[str, tuple[str, ...]]
@@ -97,28 +96,29 @@ class Ended(NamedTuple):
     """A child as it stands, and what it measured."""
 
     state: ChildState
+    kind: str
+    """tune or evaluate."""
     results: Mapping[str, Any] | None
-    """Its results.json, where it has measured something."""
+    """Of an evaluation: its results.json, where it has measured something."""
 
 
-def sweep_results(sweep: SweepSpec, expansion: Expansion, children: Mapping[str, Ended]) -> SweepResults:
-    """What `children`, by name, have found out so far. `sweep` as it was asked, with its preset."""
+def sweep_results(
+    name: str, experiment: str | None, cells: Sequence[Cell], children: Sequence[Ended]
+) -> SweepResults:
+    """What the `children` of the sweep `name` have found out so far."""
+    evaluations = {one.state.name: one for one in children if one.kind == "evaluate"}
     measured = {
-        name: parse(Results, ended.results)
-        for name, ended in children.items()
-        if ended.results is not None and ended.results.get("kind") != "tune"
+        child: parse(Results, one.results) for child, one in evaluations.items() if one.results is not None
     }
-    evaluations = {child.name for child in expansion.children if child.spec.kind == "evaluate"}
-    lines = tuple(line for cell in expansion.cells for line in _lines(cell, measured))
+    lines = tuple(line for cell in cells for line in _lines(cell, measured))
     return SweepResults(
-        sweep=sweep.name,
-        preset=sweep.preset,
-        scale=sweep.scale,
-        partial=evaluations != set(measured),
-        axes=_axes(expansion),
+        sweep=name,
+        experiment=experiment,
+        partial=set(evaluations) != set(measured),
+        axes=_axes(cells),
         lines=lines,
         means=tuple(_means(lines)),
-        children=tuple(children[child.name].state for child in expansion.children),
+        children=tuple(one.state for one in children),
     )
 
 
@@ -155,9 +155,9 @@ def sweep_markdown(found: SweepResults) -> str:
     return f"# {found.sweep}\n\n{TITLE}\n\n{table}" + (f"\nNot done:\n\n{told}" if told else "")
 
 
-def _axes(expansion: Expansion) -> dict[str, tuple[str, ...]]:
+def _axes(cells: Sequence[Cell]) -> dict[str, tuple[str, ...]]:
     axes: dict[str, dict[str, None]] = {}
-    for cell in expansion.cells:
+    for cell in cells:
         for axis, label in cell.labels.items():
             axes.setdefault(axis, {})[label] = None
     return {axis: tuple(labels) for axis, labels in axes.items()}

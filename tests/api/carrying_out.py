@@ -24,6 +24,7 @@ JOB_OF = {
     "read_job_log": "tuned",
     "get_job_results": "evaluated",
     "list_job_samples": "evaluated",
+    "list_job_children": "sweep",
 }
 
 

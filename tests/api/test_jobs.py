@@ -111,8 +111,8 @@ def test_a_queued_job_says_what_it_waits_for(client: TestClient, sessions: sessi
         nodes.report(session, NODE, cpu_slots=3, gpus=[])
     job = client.post("/jobs", json={**SPEC, "resources": {"ranks": 2}}).json()
 
-    assert nobody == {"needs": 1, "free": 0}
-    assert job["queue"] == {"needs": 2, "free": 3}
+    assert nobody == {"needs": 1, "free": 0, "reason": None}
+    assert job["queue"] == {"needs": 2, "free": 3, "reason": None}
 
 
 def test_pages_hold_every_job_once_newest_first(client: TestClient) -> None:

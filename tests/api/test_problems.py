@@ -80,7 +80,7 @@ def test_a_bad_parameter_is_told_in_plain_words(client: TestClient) -> None:
     assert {path: problem["errors"][0]["message"] for path, problem in said.items()} == {
         "limit=101": "must be at most 100, not 101",
         "limit=x": "needs a whole number, not 'x'",
-        "kind=tine": "must be tune, evaluate or serve, not 'tine'",
+        "kind=tine": "must be tune, evaluate, serve or sweep, not 'tine'",
         "state=queud": "'queud' is none of queued, running, paused, succeeded, failed, cancelled, cancelling, pausing",
     }
     assert said["state=queud"]["hint"] == "did you mean 'queued'?"

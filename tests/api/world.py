@@ -59,6 +59,28 @@ SHOP_MOOD_CHANGED = {
     **SHOP_MOOD,
     "templates": [{"input": "{review}\nGood, or bad?\n{options_}"}, {"input": "Judge: {review}\n{options_}"}],
 }
+SWEEP = {
+    "kind": "sweep",
+    "name": "clusters",
+    "jobs": {
+        "model": {"kind": "tune", "base": "preset:nano", "mixture": {"collection": "synthetic"}},
+        "tuned": {
+            "kind": "evaluate",
+            "model": "job:model",
+            "collection": "synthetic",
+            "tasks": ["cluster:sentiment"],
+        },
+    },
+    "axes": [
+        {
+            "name": "held_out",
+            "settings": [
+                {"label": "sentiment", "set": {"/model/mixture/hold_out/clusters": ["sentiment"]}},
+                {"label": "nothing", "set": {}},
+            ],
+        }
+    ],
+}
 
 
 class World(NamedTuple):
@@ -71,6 +93,7 @@ class World(NamedTuple):
     evaluated: str
     tuned: str
     model: str
+    sweep: str
 
 
 def tune(name: str = "movies") -> TuneSpec:
@@ -103,7 +126,11 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         running = _submit(sessions, tune("busy"))
         claim(sessions, folder)
         queued = _submit(sessions, tune("waiting"))
-        yield World(queued, running, paused, failed, evaluated, tuned, model)
+        sweep = client.post("/jobs", json=SWEEP)
+        assert sweep.status_code == 202, sweep.text
+        # Nothing of it may be claimed instead of what a test means.
+        assert client.post(f"/jobs/{sweep.json()['id']}/cancel").status_code == 200
+        yield World(queued, running, paused, failed, evaluated, tuned, model, sweep.json()["id"])
 
 
 def stored_model(client: TestClient, folder: Path) -> str:

@@ -35,12 +35,12 @@ EXPANSION = expand(SWEEP)
 
 def found(measured: dict[str, Any]) -> SweepResults:
     """What is known when `measured`, by the beginning of a child's name, has succeeded."""
-    ended = {}
+    ended = []
     for child in EXPANSION.children:
         result = next((value for name, value in measured.items() if child.name.startswith(name)), None)
         state = ChildState(name=child.name, job=child.job, state="succeeded" if result else "waiting")
-        ended[child.name] = Ended(state, result.model_dump(mode="json") if result else None)
-    return sweep_results(SWEEP, EXPANSION, ended)
+        ended.append(Ended(state, child.spec.kind, result.model_dump(mode="json") if result else None))
+    return sweep_results("s", None, EXPANSION.cells, ended)
 
 
 BASE = results("base", "proven", task_result("reviews", [0.4, 0.6]), task_result("moods", [0.2, 0.4]))

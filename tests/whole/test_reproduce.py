@@ -61,6 +61,8 @@ def test_a_model_for_each_held_out_cluster_beside_the_base_and_nothing_done_twic
             assert (figure["n"], figure["verdict"]) == (8, "proven")
             assert figure["spread"] is not None
     assert not found["partial"]
+    assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
+    assert "tuned" in (tmp_path / "report.md").read_text()
     assert len(before) == 8
     assert endings(tmp_path) == before
     assert told.count("done already") == 8
@@ -70,11 +72,12 @@ def test_a_model_for_each_held_out_cluster_beside_the_base_and_nothing_done_twic
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [name for name in get_args(PresetName) if name != "cluster-sweep"])
 def test_every_experiment_comes_to_its_end(preset: str, tmp_path: Path) -> None:
-    """All children succeed, and each cell has base and tuned model."""
+    """All children succeed, each cell has base and tuned model, and there is a picture."""
     found, _ = reproduced(preset, tmp_path)
 
     assert {each["state"] for each in found["children"]} == {"succeeded"}
     assert not found["partial"]
+    assert (tmp_path / "figure.png").stat().st_size > 0
     assert found["lines"]
     assert all(set(line["figures"]) == {"base", "tuned"} for line in found["lines"])
 

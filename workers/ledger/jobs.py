@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from flan.errors import Conflict, NotFound
 from flan.rundir import Wish
-from flan.spec import Spec
+from flan.spec import EvaluateSpec, Spec, TuneSpec
+from flan.sweeps import content_digest as digest_of
 from workers.ledger.ids import new_id
 from workers.ledger.record import record
 from workers.ledger.states import ENDED, State, stored
@@ -44,8 +45,13 @@ class JobFilter(NamedTuple):
 ANY = JobFilter()
 
 
-def submit(session: Session, spec: Spec) -> Job:
-    """Record a job for a resolved spec, ready to be claimed."""
+def submit(session: Session, spec: Spec, *, content_digest: str | None = None) -> Job:
+    """Record a job for a resolved spec, ready to be claimed.
+
+    `content_digest` is that of flan.sweeps, of a child that starts from the model of another.
+    """
+    if content_digest is None and isinstance(spec, TuneSpec | EvaluateSpec):
+        content_digest = digest_of(spec)
     job = Job(
         id=new_id("job"),
         name=spec.name,
@@ -55,6 +61,7 @@ def submit(session: Session, spec: Spec) -> Job:
         num_ranks=spec.resources.ranks,
         device=spec.resources.device,
         max_retries=spec.max_retries,
+        content_digest=content_digest,
         event_seq=0,
     )
     session.add(job)
@@ -101,7 +108,7 @@ def cancel(session: Session, job_id: str) -> Job:
 
     Cancelling twice is once. Raises JobNotFound; WrongState when it ended otherwise.
     """
-    job = _locked(session, job_id)
+    job = lock(session, job_id)
     if job.state == "cancelled":
         return job
     if job.state in ENDED:
@@ -109,7 +116,7 @@ def cancel(session: Session, job_id: str) -> Job:
     if job.state == "running":
         return _wish(session, job, "cancel")
     job.wish = "cancel"
-    return _move(session, job, "cancelled")
+    return move(session, job, "cancelled")
 
 
 def pause(session: Session, job_id: str) -> Job:
@@ -117,7 +124,7 @@ def pause(session: Session, job_id: str) -> Job:
 
     Raises JobNotFound; WrongState when it has ended or is being cancelled.
     """
-    job = _locked(session, job_id)
+    job = lock(session, job_id)
     if job.state == "paused":
         return job
     if job.state in ENDED:
@@ -127,7 +134,7 @@ def pause(session: Session, job_id: str) -> Job:
     if job.state == "running":
         return _wish(session, job, "pause")
     job.wish = "pause"
-    return _move(session, job, "paused")
+    return move(session, job, "paused")
 
 
 def resume(session: Session, job_id: str) -> Job:
@@ -135,7 +142,7 @@ def resume(session: Session, job_id: str) -> Job:
 
     Raises JobNotFound; WrongState when it has ended or is being cancelled.
     """
-    job = _locked(session, job_id)
+    job = lock(session, job_id)
     if job.state in ENDED:
         hint = "POST /jobs/{id}/retry starts a failed job again" if job.state == "failed" else None
         raise WrongState(f"job {job_id} has {_ended(job)} and cannot be resumed", hint=hint, state=job.state)
@@ -146,21 +153,22 @@ def resume(session: Session, job_id: str) -> Job:
     if job.state == "queued":
         return job
     job.wish, job.not_before = "run", func.now()
-    return _move(session, job, "queued")
+    return move(session, job, "queued")
 
 
 def retry(session: Session, job_id: str) -> Job:
     """Start a failed job again from its last checkpoint, with all its retries. Raises JobNotFound, WrongState."""
-    job = _locked(session, job_id)
+    job = lock(session, job_id)
     if job.state != "failed":
         raise WrongState(f"job {job_id} is {job.state}: only a failed job can be retried", state=job.state)
     job.wish, job.not_before = "run", func.now()
     job.retries = job.barren = 0
     job.error = job.finished_at = None
-    return _move(session, job, "queued", "job.retried")
+    return move(session, job, "queued", "job.retried")
 
 
-def _locked(session: Session, job_id: str) -> Job:
+def lock(session: Session, job_id: str) -> Job:
+    """The job, its row locked to the end of the transaction. Raises JobNotFound."""
     locked = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
     job = session.scalars(locked).one_or_none()
     if job is None:
@@ -176,7 +184,7 @@ def _wish(session: Session, job: Job, wish: Wish) -> Job:
     return _fresh(session, job)
 
 
-def _move(session: Session, job: Job, state: State, event: str | None = None) -> Job:
+def move(session: Session, job: Job, state: State, event: str | None = None) -> Job:
     """Set the state of a job that nobody holds. Its fence grows: no lease from before may come back."""
     job.state = state
     job.fence += 1

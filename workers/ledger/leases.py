@@ -77,22 +77,32 @@ def claim(session: Session, node: str, owner: str, *, lease_s: float) -> Lease |
 
     A smaller job may pass a larger one that does not fit yet. Concurrent claims of a node follow one after
     the other (the node's row is locked); those of other nodes pass over each other's candidates.
+
+    A child of a sweep is passed over while the model it needs is not there, or as many of its sweep run as may.
     """
     offered = session.scalars(select(Node).where(Node.name == node).with_for_update()).one()
     free = free_slots(session, offered)
     wants_cpu = Job.device == "cpu" if offered.gpus else Job.device.in_(("cpu", "auto"))
     on_cpu = and_(wants_cpu, Job.num_ranks <= free.cpu)
     on_gpus = and_(~wants_cpu, Job.num_ranks <= len(free.gpus))
-    wanted = (
-        select(Job)
-        .where(Job.state == "queued", Job.wish == "run", Job.not_before <= func.now(), or_(on_cpu, on_gpus))
-        .order_by(Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    job = session.scalars(wanted).one_or_none()
-    if job is None:
-        return None
+    full: list[str] = []
+    while True:
+        wanted = (
+            select(Job)
+            .where(
+                Job.state == "queued", Job.wish == "run", Job.not_before <= func.now(), or_(on_cpu, on_gpus)
+            )
+            .where(Job.kind != "sweep", Job.is_ready, func.coalesce(Job.sweep_id, "").not_in(full))
+            .order_by(Job.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        job = session.scalars(wanted).one_or_none()
+        if job is None:
+            return None
+        if job.sweep_id is None or _may_run_one_more(session, job.sweep_id):
+            break
+        full.append(job.sweep_id)
     takes_cpu = job.device == "cpu" or (job.device == "auto" and not offered.gpus)
     job.state = "running"
     job.fence += 1
@@ -106,6 +116,18 @@ def claim(session: Session, node: str, owner: str, *, lease_s: float) -> Lease |
     session.add(Attempt(job_id=job.id, number=job.attempt, fence=job.fence, node=node, gpus=job.gpus))
     record(session, job, "job.started", {"attempt": job.attempt, "node": node, "gpus": job.gpus})
     return Lease(job.id, job.fence, job.attempt)
+
+
+def _may_run_one_more(session: Session, sweep_id: str) -> bool:
+    """Whether fewer jobs of a sweep run than may; until the transaction ends nobody else claims one of it.
+
+    Nor does this one while another does: to wait for each other, sweep by sweep, could be for ever.
+    """
+    key = func.hashtextextended(f"sweep:{sweep_id}", 0)
+    if not session.scalar(select(func.pg_try_advisory_xact_lock(key))):
+        return False
+    running = select(func.count()).where(Job.sweep_id == sweep_id, Job.state == "running").scalar_subquery()
+    return bool(session.scalar(select(running < Job.max_parallel).where(Job.id == sweep_id)))
 
 
 def hold(session: Session, lease: Lease) -> Job:

@@ -15,6 +15,7 @@ EDGES: frozenset[tuple[State, State]] = frozenset(
         ("queued", "running"),  # claimed
         ("queued", "paused"),
         ("queued", "cancelled"),
+        ("queued", "failed"),  # of a sweep: what it needs has failed
         ("running", "queued"),  # preempted, lost, or to be tried again
         ("running", "paused"),
         ("running", "succeeded"),

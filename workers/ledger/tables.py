@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Double,
@@ -42,11 +43,15 @@ class Base(DeclarativeBase):
         str: Text,
         int: BigInteger,
         float: Double,
+        bool: Boolean,
         datetime: DateTime(timezone=True),
         Json: JSONB(none_as_null=True),
         list[str]: JSONB,
         list[Json]: JSONB,
     }
+
+
+_HELD = "(state = 'running' AND kind <> 'sweep')"  # a sweep runs in its jobs, and nobody holds it
 
 
 class Job(Base):
@@ -94,6 +99,19 @@ class Job(Base):
     models: Mapped[list[Json]] = mapped_column(server_default=text("'[]'::jsonb"))
     """The models it made: name, version, role (tuned or base), digest."""
 
+    content_digest: Mapped[str | None]
+    """Of what a tune or evaluate job does, whatever it is called: flan.sweeps.content_digest."""
+    sweep_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    """The sweep that handed it in."""
+    max_parallel: Mapped[int | None]
+    """Of a sweep: at most this many of the jobs it handed in run at a time."""
+    needs_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job whose model it starts from, where that was not there when it was accepted."""
+    needs_role: Mapped[str | None]
+    """Which of that job's models: tuned | base."""
+    is_ready: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether the model it needs is there and pinned; nobody may claim it before."""
+
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -103,9 +121,9 @@ class Job(Base):
             "state IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')", name="state"
         ),
         CheckConstraint("wish IN ('run', 'pause', 'cancel')", name="wish"),
-        CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_owner"),
-        CheckConstraint("(state = 'running') = (lease_ends IS NOT NULL)", name="lease_ends"),
-        CheckConstraint("(state = 'running') = (lease_node IS NOT NULL)", name="lease_node"),
+        CheckConstraint(f"{_HELD} = (lease_owner IS NOT NULL)", name="lease_owner"),
+        CheckConstraint(f"{_HELD} = (lease_ends IS NOT NULL)", name="lease_ends"),
+        CheckConstraint(f"{_HELD} = (lease_node IS NOT NULL)", name="lease_node"),
         CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"
         ),
@@ -114,7 +132,31 @@ class Job(Base):
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind", "kind", "id"),
         Index("ix_jobs_name", "name", "id"),
+        Index("ix_jobs_sweep_id", "sweep_id", "state", postgresql_where=text("sweep_id IS NOT NULL")),
+        Index("ix_jobs_content_digest", "content_digest"),
     )
+
+
+class SweepChild(Base):
+    """A job that a sweep consists of: one that it handed in, or one that did the same already."""
+
+    __tablename__ = "sweep_children"
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Behind that of the child it needs."""
+    name: Mapped[str]
+    job: Mapped[str]
+    """Which of the sweep's jobs it is."""
+    labels: Mapped[Json]
+    """Axis → setting, for the axes that shape it."""
+    cells: Mapped[list[Json]]
+    """The cells it stands in: [{"at": place among all cells, "labels": {axis: setting}, "job": ...}]."""
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    told: Mapped[str] = mapped_column(server_default="queued")
+    """The state that the sweep's journal has told last."""
+
+    __table_args__ = (UniqueConstraint("sweep_id", "name"), Index("ix_sweep_children_job_id", "job_id"))
 
 
 class Attempt(Base):

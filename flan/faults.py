@@ -14,6 +14,7 @@ from flan.fields import KEY, Place, Schema, spot_of, suggestion
 PATTERNS = {
     r"^[a-z0-9][a-z0-9._-]{0,63}$": "a name is a–z 0–9 . _ -, up to 64 characters, beginning with a letter or digit",
     r"^[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9][a-z0-9._-]{0,63})?$": "a dataset is a name, or name/configuration",
+    r"^[a-z0-9][a-z0-9._/-]{0,127}$": "the name of an evaluation is a–z 0–9 . _ - /, up to 128 characters",
     r"^[a-z][a-z0-9._-]{0,63}$": "an alias is a–z 0–9 . _ -, up to 64 characters, beginning with a letter",
     r"^[A-Za-z_][A-Za-z0-9_]{0,63}$": "a field is letters, digits and _, up to 64 characters, no digit first",
     r"^[A-Za-z_][A-Za-z0-9_.]{0,127}$": "a module is the end of its name: q_proj, mlp.up_proj",

@@ -119,6 +119,7 @@ def _candidates(found: PromptsourceSet, template: PromptsourceTemplate) -> Itera
 
 @pytest.mark.slow
 @pytest.mark.data
+@pytest.mark.timeout(900)
 def test_templates_render_as_jinja_renders_them(capsys: pytest.CaptureFixture[str]) -> None:
     """At least 95% of the templates import, and each gives Jinja's text, or Jinja's refusal, on 20 rows and more."""
     tally: Counter[str] = Counter()

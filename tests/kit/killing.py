@@ -43,7 +43,7 @@ def survived(machine: Machine, trainer: Trainer, job_id: str, undisturbed: Outco
     events = machine.events(job_id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert sum(event.type == "job.succeeded" for event in events) == 1
-    machine.until(lambda: not machine.ranks(job_id), "every rank to be gone")
+    machine.until(lambda: not machine.processes(job_id), "every rank to be gone")
     return machine.attempts(job_id)
 
 

@@ -175,7 +175,7 @@ class Machine:
 
         return self.until(look, f"the supervisor of {job_id}")  # type: ignore[return-value]
 
-    def ranks(self, job_id: str) -> list[psutil.Process]:
+    def processes(self, job_id: str) -> list[psutil.Process]:
         """Every living process that carries the mark of a job: ranks and what they started."""
         found = []
         for process in psutil.process_iter():
@@ -186,6 +186,10 @@ class Machine:
             except (OSError, psutil.NoSuchProcess):
                 continue
         return found
+
+    def ranks(self, job_id: str) -> list[psutil.Process]:
+        """Its ranks alone. Each leads a session of its own; what one has started belongs to the same."""
+        return [process for process in self.processes(job_id) if _leads_a_session(process)]
 
     def rank(self, job_id: str, number: int) -> psutil.Process:
         """The process of one rank."""
@@ -217,3 +221,10 @@ def running_machine(
         yield machine
     finally:
         machine.close()
+
+
+def _leads_a_session(process: psutil.Process) -> bool:
+    try:
+        return os.getsid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False

@@ -227,4 +227,4 @@ def test_ctrl_c_stops_everything_and_a_start_brings_it_back(platform: Platform, 
         "preempted",
         "cancelled",
     ]
-    assert platform.machine.ranks(served) == []
+    assert platform.machine.processes(served) == []

@@ -1,32 +1,26 @@
 """Jobs that are told to stop, with the real trainer: for good, or for a while."""
 
-import time
-
 import pytest
 
 from tests.kit.killing import Outcome, survived
 from tests.kit.platform import Platform, has_ended
 from tests.kit.real_trainer import CHECKPOINT_EVERY, STEPS, TUNE, RealTrainer
-from tests.whole.conftest import CANCEL_GRACE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MIDWAY = CHECKPOINT_EVERY + 3
 
 
-def test_a_cancelled_job_leaves_no_process_within_the_grace_time(platform: Platform) -> None:
-    """Ranks that compute are gone by then; the state says `cancelled` only when they are."""
+def test_a_cancelled_job_leaves_no_process(platform: Platform) -> None:
+    """The state says `cancelled` only when the ranks that computed are gone; its supervisor follows."""
     job_id = platform.submit(TUNE | {"name": "cancelled"})
     platform.until_step(job_id, MIDWAY)
     supervisor, ranks = platform.machine.supervisor(job_id), platform.machine.ranks(job_id)
     assert len(ranks) == 2
 
-    asked_at = time.monotonic()
     assert platform.post(f"/jobs/{job_id}/cancel")["state"] == "cancelling"
     platform.until_job(job_id, lambda job: job["state"] == "cancelled", "to be cancelled")
-    took_s = time.monotonic() - asked_at
 
-    assert platform.machine.ranks(job_id) == []
-    assert took_s < CANCEL_GRACE_S
+    assert platform.machine.processes(job_id) == []
     platform.until(lambda: has_ended(supervisor), "its supervisor to end")
     assert platform.machine.models(job_id) == {}
     (attempt,) = platform.get(f"/jobs/{job_id}/attempts")["data"]
@@ -42,7 +36,7 @@ def test_a_paused_job_rests_and_goes_on_as_if_nothing_had_happened(
 
     platform.post(f"/jobs/{job_id}/pause")
     paused = platform.until_job(job_id, lambda job: job["state"] == "paused", "to be paused")
-    assert platform.machine.ranks(job_id) == []
+    assert platform.machine.processes(job_id) == []
     assert MIDWAY <= paused["checkpoint_step"] == paused["progress"]["step"] < STEPS
     platform.post(f"/jobs/{job_id}/resume")
     platform.until_ended(job_id)

@@ -53,7 +53,7 @@ def check_ended(machine: Machine, job_id: str) -> None:
     events = machine.events(job_id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert sum(event.type in ("job.succeeded", "job.failed", "job.cancelled") for event in events) == 1
-    assert machine.ranks(job_id) == []
+    assert machine.processes(job_id) == []
 
 
 def weights(machine: Machine, job_id: str) -> str:
@@ -170,7 +170,7 @@ def test_pause_and_resume_redo_nothing(machine: Machine, undisturbed: str, contr
     machine.ask(jobs.pause, job_id)
     job = machine.until_state(job_id, "paused")
     assert job.checkpoint_step == 23
-    assert machine.ranks(job_id) == []
+    assert machine.processes(job_id) == []
     machine.ask(jobs.resume, job_id)
     finished(machine, job_id)
     assert [tried.ending for tried in machine.attempts(job_id)] == ["paused", "succeeded"]
@@ -205,7 +205,7 @@ def test_cancel_leaves_no_process_even_of_ranks_that_will_not_go(machine: Machin
         TRAINER.spec(name="deaf", **faults({"do": "deaf", "at": 5}, {"do": "hang", "at": 6}))
     )
     machine.until_event(job_id, "progress", step=5)
-    machine.until(lambda: len(machine.ranks(job_id)) == 2)
+    machine.until(lambda: len(machine.processes(job_id)) == 2)
 
     machine.ask(jobs.cancel, job_id)
     assert machine.until_state(job_id, "cancelled").wish == "cancel"

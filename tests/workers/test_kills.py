@@ -164,7 +164,7 @@ def test_worker_that_is_told_to_stop_loses_no_step(
 
     assert machine.stop_worker() == 0
     assert machine.job(job_id).state == "queued"
-    assert machine.ranks(job_id) == []
+    assert machine.processes(job_id) == []
     machine.start_worker()
 
     attempts = survived(machine, trainer, job_id, undisturbed)
@@ -215,7 +215,7 @@ def test_grandchildren_die_with_their_supervisor(machine: Machine, trainer: Trai
     wrong = faults({"do": "deaf", "at": 5, "attempt": 1}, {"do": "hang", "at": 6, "attempt": 1})
     job_id = machine.submit(trainer.spec(**wrong))
     machine.until_event(job_id, "progress", step=5)
-    first = machine.until(lambda: machine.ranks(job_id) if len(machine.ranks(job_id)) == 2 else None)
+    first = machine.until(lambda: machine.processes(job_id) if len(machine.processes(job_id)) == 2 else None)
     assert first is not None
 
     os.kill(machine.supervisor(job_id).pid, signal.SIGKILL)

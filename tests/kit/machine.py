@@ -23,7 +23,7 @@ from workers.ledger.tables import Attempt, Event, Job, ModelVersion
 from workers.processes import MARK
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 QUICK = {
     "FLAN_LEASE_S": "60",
     "FLAN_HEARTBEAT_S": "0.5",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flan.data.batches import StepBatch, Steps, StreamState
@@ -103,6 +103,8 @@ def test_loaders_share_draws_out_without_overlap_or_gap() -> None:
 
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(0, 200_000), max_size=400), st.sampled_from(pools))
+    @example([*range(900)], pools[1])  # more blocks than are in hand at a time
+    @example([*range(900, 0, -1)], pools[2])
     def check(draws: list[int], pool: Loaders) -> None:
         for there, expected in zip(pool.encode(draws), here.encode(draws), strict=True):
             assert (there.task, there.was_cut) == (expected.task, expected.was_cut)

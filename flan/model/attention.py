@@ -9,6 +9,7 @@ every layer as it is, to encoder, decoder and cross-attention each its own. Anyt
 mask, and goes to PyTorch's attention as ever.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,28 @@ from flan.model.trees import attend_in_trees, is_trees
 
 NAME = "flan_segments"
 """What the attention is called in the configuration of a network."""
+
+
+@dataclass(frozen=True)
+class EndThere:
+    """Stands for a mask: attention is computed under the `mask` in it, and raises Attended."""
+
+    mask: Tensor | None
+
+
+class Attended(Exception):  # no error: it ends the call of a layer
+    """What attention has found, (B, Q, H, D)."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__("attention was asked to end there")
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Known:
+    """Stands for a mask: attention has been computed, and this is what it found, (B, Q, H, D)."""
+
+    output: Tensor
 
 
 def attend_in_segments(network: PreTrainedModel) -> bool:
@@ -71,7 +94,7 @@ def segment_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | EndThere | Known | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     position_bias: Tensor | None = None,
@@ -79,9 +102,24 @@ def segment_attention(
 ) -> tuple[Tensor, None]:
     """Attention of transformers' form: queries (B, H, Q, D), keys and values (B, G, K, D) → (B, Q, H, D).
 
-    `attention_mask` is bounds or a mask. In segments on a CPU, sums and products are fp32 whatever the input
-    is: its kernel is the faster one there, too.
+    `attention_mask` is bounds or a mask, or what stands for one. In segments on a CPU, sums and products are
+    fp32 whatever the input is: its kernel is the faster one there, too.
     """
+    if isinstance(attention_mask, Known):
+        return attention_mask.output, None
+    if isinstance(attention_mask, EndThere):
+        output, _ = segment_attention(
+            module,
+            query,
+            key,
+            value,
+            attention_mask.mask,
+            dropout=dropout,
+            scaling=scaling,
+            position_bias=position_bias,
+            **options,
+        )
+        raise Attended(output)
     if is_trees(attention_mask):
         assert attention_mask is not None
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -3,8 +3,8 @@
     # D width, F feed-forward width, V vocabulary
 
 Counted is what the mathematics needs: products with weights, at real tokens; scores and sums of attention,
-between a place and those it reads; the language-model head, at supervised places. Padding, masked scores and
-activations computed twice are time spent on nothing, and lower the figure.
+between a place and those it reads; the language-model head, and what only it reads, at supervised places.
+Padding, masked scores and activations computed twice are time spent on nothing, and lower the figure.
 Source of the count: Chowdhery et al. 2022, appendix B, with the head and attention as they are used here.
 """
 
@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from flan.data.packing import Ints, PackedBatch, PackedDecoder
+from flan.train.last_layer import beyond_attention
 
 Longs = npt.NDArray[np.int64]
 PROBE_SIZE = {"cpu": 2_048, "cuda": 8_192}
@@ -36,7 +37,7 @@ class Costs(NamedTuple):
     per_encoder_token: float
     """Of a token of the encoder, what the decoder's cross-attention makes of it included."""
     per_target: float
-    """Of the head, at a supervised place."""
+    """Of the head, and of a decoder-only model's last layer beyond its attention, at a supervised place."""
     per_pair: float
     """Of one place reading another, in all layers of the decoder."""
     per_encoder_pair: float
@@ -46,11 +47,13 @@ class Costs(NamedTuple):
 def training_costs(network: PreTrainedModel) -> Costs:
     """What `network` costs to train as it stands: a frozen weight has no gradient to be computed."""
     head = network.get_output_embeddings()
-    by_part = {"decoder": 0.0, "encoder": 0.0}
+    at_targets = beyond_attention(network)
+    by_part = {"decoder": 0.0, "encoder": 0.0, "target": _product(head.weight)}
     for name, module in network.named_modules():
         if isinstance(module, nn.Embedding) or module is head:
             continue
         part = "encoder" if _reads_encoder(network, name) else "decoder"
+        part = "target" if module in at_targets else part
         by_part[part] += sum(map(_product, module.parameters(recurse=False)))
     config = network.config
     if config.is_encoder_decoder:
@@ -60,7 +63,7 @@ def training_costs(network: PreTrainedModel) -> Costs:
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         width = config.num_attention_heads * head_width
         pairs, encoder_pairs = 12 * width * config.num_hidden_layers, 0
-    return Costs(by_part["decoder"], by_part["encoder"], _product(head.weight), pairs, encoder_pairs)
+    return Costs(by_part["decoder"], by_part["encoder"], by_part["target"], pairs, encoder_pairs)
 
 
 def _reads_encoder(network: PreTrainedModel, name: str) -> bool:

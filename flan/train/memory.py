@@ -155,7 +155,7 @@ Step = Callable[[int], None]
 @contextmanager
 def _ready(model: Model, spec: TuneSpec, lengths: Lengths, device: torch.device) -> Iterator[Step]:
     """Within it the network can take worst steps; its gradients are there already."""
-    objective = Objective(model.network, spec.precision)
+    objective = Objective(model.network, spec.precision, zero_stage=spec.zero_stage)
     was_training = model.network.training
     objective.train()
 

@@ -113,7 +113,7 @@ def _make_engine(run: Run, model: Model, settled: TuneSpec, start: Start) -> Any
     torch.manual_seed(seed)
     if run.spec.compile:
         _compile(run, model)
-    objective = Objective(model.network, run.spec.precision, run.spec.z_loss)
+    objective = Objective(model.network, run.spec.precision, run.spec.z_loss, zero_stage=run.spec.zero_stage)
     engine = make_engine(objective, settled, run.ranks.world_size)
     engine.train()
     if start.checkpoint is not None:

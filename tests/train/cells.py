@@ -105,7 +105,11 @@ def _gradient(run: Run) -> None:
     tasks = pinned_tasks(run.spec, run.store)
     rows = open_pinned_rows(run.spec, tasks, "train", Places(Path(run.settings.data or ""), run.store))
     base = load_base(run.spec, Store(Path(run.settings.store)), None)
-    engine = make_engine(Objective(base.network, run.spec.precision), run.spec, run.ranks.world_size)
+    engine = make_engine(
+        Objective(base.network, run.spec.precision, zero_stage=run.spec.zero_stage),
+        run.spec,
+        run.ranks.world_size,
+    )
     with Stream.open(run.spec, tasks, rows, base.tokenizer, base.card.contract) as stream:
         step = stream.next_step()
     sources = Sources(Examples(run.spec, tasks, rows), tasks)

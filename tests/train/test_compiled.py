@@ -1,5 +1,6 @@
 """Compiled layers learn what others learn."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +23,12 @@ CPU = torch.device("cpu")
 # PyTorch's compiler warns of its own affairs.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_compiled_layers_learn_the_same(precision: str) -> None:
+def test_compiled_layers_learn_the_same(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Losses and gradients within rounding; isolation still holds; one program, whatever a pack holds."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
     tolerance = {"fp32": 1e-4, "bf16": 5e-2}[precision]
     models = [tiny_model("decoder"), tiny_model("decoder")]
     compile_layers(models[1].network)

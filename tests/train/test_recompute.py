@@ -24,7 +24,8 @@ def test_recomputed_layers_give_the_same_loss_and_gradient(architecture: Archite
 
     loss, gradients, calls = _gradients(kept)
     again, regained, more_calls = _gradients(recomputed)
-    assert (again, more_calls) == (loss, 2 * calls)
+    # A decoder's last layer keeps what it computes: its turn comes before anything else is computed again.
+    assert (again, more_calls) == (loss, 2 * calls - (architecture == "decoder"))
     assert gradients.keys() == regained.keys()
     assert [name for name in gradients if not torch.equal(gradients[name], regained[name])] == []
 

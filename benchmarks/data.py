@@ -325,6 +325,9 @@ def main() -> None:
     parser.add_argument("--trl", metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=6_000)
+    parser.add_argument(
+        "--lengths", type=Path, help="write input and target tokens of each example, for train.py"
+    )
     parser.add_argument("--side", choices=CELLS, help=argparse.SUPPRESS)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--material", type=Path, help=argparse.SUPPRESS)
@@ -342,12 +345,28 @@ def main() -> None:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {cell: [] for cell in cells}
     with tempfile.TemporaryDirectory() as folder:
         material = Path(folder) / "material.json"
-        material.write_text(json.dumps(prepare(Path(folder), asked.data, asked.tokenizer, asked.examples)))
+        given = prepare(Path(folder), asked.data, asked.tokenizer, asked.examples)
+        material.write_text(json.dumps(given))
+        if asked.lengths is not None:
+            write_lengths(asked.lengths, given)
         for _ in range(asked.rounds):
             for side, cell in cells:
                 found[side, cell].append(run(side, cell, interpreters[side], material))
                 print(f"{side} {cell}: {found[side, cell][-1]}", file=sys.stderr)
     report(found, {"rounds": asked.rounds, "examples": asked.examples, "floor": FLOOR})
+
+
+def write_lengths(path: Path, given: dict[str, Any]) -> None:
+    """(examples, 2): tokens of input and target of the texts, their ends included; no more than FLAN's limits."""
+    import numpy as np
+
+    tokenizer = flan_tokenizer(given)
+    lines = Path(given["texts"]).read_bytes().decode().rstrip("\n").split("\n")
+    texts = [line.replace(BREAK, "\n").split(BETWEEN) for line in lines]
+    lengths = [
+        [len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in sides] for sides in texts
+    ]
+    np.save(path, np.minimum(lengths, LENGTHS["1024_256"]))
 
 
 def report(found: dict[tuple[str, str], list[dict[str, Any]]], settings: dict[str, Any]) -> None:

@@ -2,12 +2,17 @@
 
     python benchmarks/train.py [--trl PYTHON] [--models 25m 135m] [--precisions bf16 fp32] [--ranks 1 2] [--rounds 3]
 
-Rows are random token ids of FLAN's lengths: inputs lognormal, about 190 tokens long, targets a tenth of that.
-All sides train the same Llama from the same weights with AdamW (1e-4, no decay, clipped at 1) on the same rows;
-one thread a rank; loss on targets. FLAN and the padded batches take them in one order, TRL's best fit in its own:
-over few steps the sides see rows of different lengths, so let a figure that counts take many.
+Rows are random token ids. Their lengths are made: inputs lognormal with a mean of 192 tokens (5% have more than
+520, none more than 1,023), targets with a mean of 17 (at most 256); eight of them, padded to the longest, fill 42%
+of a batch. Or they are those of real rows: `--lengths FILE` is an .npy of (rows, 2), input and target tokens, as
+`benchmarks/data.py --lengths FILE` writes it.
 
-    flan         packs of 1,280; DeepSpeed's engine and the steps that a run takes, finite checks included
+All sides train the same Llama from the same weights with AdamW (1e-4, no decay, clipped at 1) on the same rows; one
+thread a rank; loss on targets. FLAN and the padded batches take them in one order, TRL's best fit in its own: over
+few steps the sides see rows of different lengths, so let a figure that counts take many.
+
+    flan         packs of 1,280 as they come when a run is under way (the first ones hold the longest rows);
+                 DeepSpeed's engine and the steps that a run takes, finite checks included
     trl_packed   SFTTrainer with packing (best fit), packs of 1,280; gradient checkpointing off
     padded       a loop over batches of 8 examples, padded to the longest; the network's own loss
 
@@ -50,15 +55,19 @@ MODELS: dict[str, dict[str, int]] = {
 """Shapes of Llamas with tied embeddings."""
 SIDES = ("flan", "trl_packed", "padded")
 PACK, PADDED_BATCH = 1_280, 8
-NUM_ROWS = 2_000
+NUM_ROWS = 6_000
+FIRST_PACKS = 100
+"""Of FLAN's side, left out: the window of examples that wait begins with what is hard to place."""
 RATE = 1e-4
 
 
-def rows() -> list[tuple[np.ndarray, np.ndarray]]:
+def rows(lengths: str | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inputs and targets, ids from 3: 0 is padding, 1 the end."""
     random = np.random.default_rng(0)
     inputs = np.clip(random.lognormal(4.95, 0.8, NUM_ROWS), 8, 1_023).astype(int)
     targets = np.clip(random.lognormal(2.3, 1.0, NUM_ROWS), 1, 255).astype(int)
+    if lengths is not None:
+        inputs, targets = np.load(lengths)[:NUM_ROWS].T - [[0], [1]]  # the end is added
     smallest = min(shape["vocab_size"] for shape in MODELS.values())
     return [
         (random.integers(3, smallest, num_input, np.int32), np.array([*random.integers(3, smallest, n), 1], np.int32))
@@ -120,6 +129,7 @@ def flan_side(arguments: argparse.Namespace, clock: Clock) -> None:
     from flan.data.tokens import Tokens
     from flan.data.window import Lengths, Window
     from flan.spec import Optimizer, TuneSpec
+    from flan.train.compiled import compile_layers
     from flan.train.objective import Objective
     from flan.train.ranks import meet, process_group
     from flan.train.saver import Writing
@@ -135,7 +145,7 @@ def flan_side(arguments: argparse.Namespace, clock: Clock) -> None:
     ranks = meet("cpu")
     contract = Contract.model_construct(architecture="decoder", prefix_ids=())
     lengths = Lengths(PACK, 0)
-    examples = [Tokens(*row) for row in rows()]
+    examples = [Tokens(*row) for row in rows(arguments.lengths)]
     spec = TuneSpec(
         name="benchmark",
         base="benchmark",
@@ -147,16 +157,19 @@ def flan_side(arguments: argparse.Namespace, clock: Clock) -> None:
     )
 
     def packs() -> Iterator[list[int]]:
-        window, following = Window(lengths), iter(range(NUM_ROWS))
+        window, following = Window(lengths), iter(range(len(examples)))
         while True:
             while not window.is_full:
                 draw = next(following)
                 window.add(draw, size(contract, examples[draw]))
             yield list(window.take().examples)
 
-    filled = packs()
+    filled = islice(packs(), FIRST_PACKS, None)
+    llama = network(arguments.models[0])
+    if arguments.compile:
+        compile_layers(llama)
     with process_group(ranks):
-        engine = make_engine(Objective(network(arguments.models[0]), spec.precision), spec, ranks.world_size)
+        engine = make_engine(Objective(llama, spec.precision), spec, ranks.world_size)
         engine.train()
         for _ in range(arguments.steps + 1):
             draws = tuple(tuple(each) for each in islice(filled, arguments.packs))
@@ -228,7 +241,7 @@ def trl_packed_side(arguments: argparse.Namespace, clock: Clock) -> None:
                         "input_ids": [*map(int, given), *map(int, wanted)],
                         "completion_mask": [0] * len(given) + [1] * len(wanted),
                     }
-                    for given, wanted in rows()
+                    for given, wanted in rows(arguments.lengths)
                 ]
             ),
             processing_class=tokenizer,
@@ -248,7 +261,7 @@ def padded_side(arguments: argparse.Namespace, clock: Clock) -> None:
         distributed.init_process_group("gloo")
         model = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
-    examples, taken = rows(), 0
+    examples, taken = rows(arguments.lengths), 0
     for _ in range(arguments.steps + 1):
         # A batch of eight examples is about a pack.
         for i in range(arguments.packs // world_size):
@@ -284,6 +297,7 @@ def run(
     command = [interpreter, __file__, "--side", side, "--models", model, "--precisions", precision]
     command += ["--steps", str(given.steps), "--packs", str(given.packs)]
     command += ["--compile"] if given.compile else []
+    command += ["--lengths", given.lengths] if given.lengths else []
     processes = []
     for rank in range(num_ranks):
         environment = os.environ | {
@@ -327,6 +341,7 @@ def cell(
     for _ in range(given.rounds):
         for side, interpreter in interpreters.items():
             found[side].append(run(side, interpreter, model, precision, num_ranks, given))
+            print(f"  {side}: {found[side][-1]}", file=sys.stderr, flush=True)
     medians = {
         side: {name: statistics.median(one[name] for one in each) for name in each[0]} for side, each in found.items()
     }  # fmt: skip
@@ -353,6 +368,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4, help="timed steps of a round; one more warms up")
     parser.add_argument("--packs", type=int, default=4, help="of a step, over all ranks")
+    parser.add_argument("--lengths", metavar="FILE", help="of real rows")
     parser.add_argument("--compile", action="store_true", help="FLAN's layers compiled")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -380,7 +396,8 @@ def main() -> None:
                     memory[f"{side}_{name}"] = round(medians["flan"]["peak_mb"] / medians[side]["peak_mb"], 2)
     settings = {
         "rounds": given.rounds, "steps": given.steps, "pack_length": PACK, "packs_per_step": given.packs,
-        "padded_batch": PADDED_BATCH, "rows": NUM_ROWS, "models": MODELS, "optimizer": "adamw 1e-4, clip 1",
+        "padded_batch": PADDED_BATCH, "rows": NUM_ROWS,
+        "lengths": given.lengths or "made", "models": MODELS, "optimizer": "adamw 1e-4, clip 1",
         "threads_per_rank": 1, "compile": given.compile, "unit": "input and target tokens per CPU second",
     }  # fmt: skip
     machine = {

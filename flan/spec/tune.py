@@ -111,7 +111,7 @@ class TuneSpec(JobSpec):
     """Whether layers are computed again for the gradient instead of kept: less memory, a third more time, the
     same gradient."""
     compile: bool = False
-    """Whether layers are compiled for the machine: on CPUs about a tenth faster in bf16, after a minute more at
+    """Whether layers are compiled for the machine: on CPUs a tenth faster in bf16, less in fp32, after a minute at
     the start. Without a C++ compiler a run warns and goes on without. Not with zero_stage 3."""
     loss_on: Literal["targets", "all"] = "targets"
     """What is learned: targets; all = inputs too, by a decoder-only model."""

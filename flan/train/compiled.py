@@ -1,8 +1,8 @@
 """Layers compiled for the machine they run on.
 
-A layer at a time, not the whole network: all layers share one program, so the compiler works once; the head,
-whose number of supervised places differs from step to step, stays outside. Packs have one shape in a run and
-the bounds of segments a few, so nothing is compiled again.
+A layer at a time, not the whole network: all layers share one program, so the compiler works once; what has a
+number of places that differs from step to step stays outside: the head, and the last layer where it ends early.
+Packs have one shape in a run and the bounds of segments a few, so nothing is compiled again.
 """
 
 import os

@@ -1,5 +1,6 @@
 """A tune job, as each of its ranks carries it out: prepare (flan/train/prepare.py), train, finalize."""
 
+import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -125,6 +126,8 @@ def _compile(run: Run, model: Model) -> None:
     if reason := lacks_compiler(run.ranks.device):
         run.say("warning", code="not_compiled", message=f"{reason}; the run goes on without")
     else:
+        # Of this attempt alone: files that a killed compiler left half written would fail every later one.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(run.directory / "compiled"))
         compile_layers(model.network)
 
 

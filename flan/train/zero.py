@@ -125,8 +125,10 @@ def local_squares(engine: Any) -> float:
     To be called after the last backward of a step and before the update. The parts of all ranks add up to
     the squared norm at every stage: at 0 each rank holds all of it and counts its share.
     """
-    squares = sum((gradient.double().square().sum() for gradient in _gradients(engine)), torch.zeros(()))
-    return float(squares) / (engine.world_size if engine.zero_optimization_stage() == 0 else 1)
+    # Summed in float64, without a copy in float64.
+    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64) for gradient in _gradients(engine)]
+    squares = float(torch.stack(norms).square().sum()) if norms else 0.0
+    return squares / (engine.world_size if engine.zero_optimization_stage() == 0 else 1)
 
 
 def _gradients(engine: Any) -> Iterator[Tensor]:

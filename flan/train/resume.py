@@ -65,7 +65,8 @@ def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: in
     if state.spec != spec.digest():
         raise CheckpointMismatch(
             f"checkpoint {name} is of spec {state.spec[:12]}, this run of {spec.digest()[:12]}",
-            hint="use another folder for checkpoints, or the spec it was made with",
+            hint="use another folder for checkpoints, or go on with the spec and the version that began it: fields "
+            "that a newer version adds are part of its specs",
         )
 
 

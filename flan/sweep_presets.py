@@ -92,7 +92,8 @@ _SIZES: Mapping[Scale, _Size] = {
         collection="flan",
         tasks=("preset:flan2021",),
         tune={
-            "steps": 400, "input_length": 512, "target_length": 128, "micro_batch": "auto", "checkpoint_every": 100,
+            "steps": 400, "pack_length": 1_024, "input_length": 512, "target_length": 128, "micro_batch": "auto",
+            "checkpoint_every": 100,
             "optimizer": {"name": "adamw", "learning_rate": 5e-4, "warmup_steps": 20},
         },
         measure={"split": "test", "dev": {}, "limit": 100, "input_length": 512, "max_new_tokens": 64},
@@ -102,7 +103,8 @@ _SIZES: Mapping[Scale, _Size] = {
                 {"name": "classic_books"},
                 {"name": "tinystories_sample", "documents": "lines"},
             ]},
-            "steps": 1_500, "input_length": 512, "target_length": 128, "micro_batch": "auto", "checkpoint_every": 100,
+            "steps": 1_500, "pack_length": 1_024, "input_length": 512, "target_length": 128, "micro_batch": "auto",
+            "checkpoint_every": 100,
             "optimizer": {"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50},
         },
         ladder=("nano", "micro", "mini", "small"),
@@ -164,7 +166,7 @@ def _check_bases(sweep: SweepSpec, size: _Size) -> None:
     is_ladder = sweep.preset == "scale"
     if size.start is None and not sweep.bases:
         said = f"{sweep.preset} at {sweep.scale} starts from a pretrained model, and none is named"
-        hint = "name one in bases: a registered model, a folder, or a hub id"
+        hint = "name one in bases (--base): a registered model, a folder, or a hub id"
         hint += "; one for each size" if is_ladder else ""
         raise InvalidDocument(said, [problem("/bases", "base_needed", said, hint)])
     if len(sweep.bases) > 1 and not is_ladder:

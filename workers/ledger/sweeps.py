@@ -190,6 +190,8 @@ def queue_reasons(session: Session, waiting: Sequence[Job]) -> dict[str, str]:
     """Queued job → why it waits, where that is not for slots."""
     found = {job.id: f"waits for the model of {job.needs_id}" for job in waiting if not job.is_ready}
     sweep_ids = {job.sweep_id for job in waiting if job.is_ready and job.sweep_id is not None}
+    if not sweep_ids:
+        return found
     child, parent = aliased(Job), aliased(Job)
     counted = (
         select(parent.id, parent.max_parallel, func.count(child.id))

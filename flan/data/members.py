@@ -166,7 +166,9 @@ def missing_shares(
         for name in {*each.wanted, *each.selection.lacking}.intersection(lacking).difference(each.excluded):
             size = _published(name, lacking[name], leaf)
             found |= {name: size} if size is not None else {}
-        unnamed = (leaf.num_published or 0) - len(found)
+        # What is left out is here, and not missing.
+        num_left_out = len(each.excluded.keys() & each.selection.tasks.keys())
+        unnamed = (leaf.num_published or 0) - len(found) - num_left_out
         if unnamed > 0 and each.leaf.is_drawn:
             found |= {_unnamed(each.leaf, unnamed, place): _mean(found) for place in range(unnamed)}
         sizes.append(found)

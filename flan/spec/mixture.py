@@ -25,6 +25,8 @@ class HoldOut(Document):
     """Leave out one dataset of each cluster that has several: split number n of the released code's ten."""
     first_clusters: int | None = Field(default=None, ge=1)
     """Train on the first n clusters of the paper's ablation alone (figure 6), and on no other."""
+    datasets_per_cluster: int | None = Field(default=None, ge=1, lt=1_000)
+    """Train on the first n datasets of each cluster alone, with all their variants: the paper's ablation has 1 to 4."""
     evaluation: tuple[Reference, ...] = Field(default=(), max_length=4096)
     """What the model will be measured on, by selectors: a mixture that overlaps it is refused."""
     overlap: Literal["fail", "same_cluster", "allow"] = "fail"

@@ -3,10 +3,12 @@
 A held-out cluster goes whole, its neighbours with it; a held-out task takes its family along. Documents of other
 projects go with the cluster that their category joins, and with a task that was made from their dataset
 (flan/tasks/joins.py). Besides, the ablations of Wei et al. 2022 and its released code: one dataset of each cluster
-(`intra_cluster`), the first n clusters in the order of figure 6 (`first_clusters`). The taxonomy's lineage is a rule
+(`intra_cluster`), the first n clusters in the order of figure 6 (`first_clusters`), the first n datasets of each
+(`datasets_per_cluster`). The taxonomy's lineage is a rule
 of ours, and off unless asked for.
 """
 
+import math
 from collections import abc, defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -34,6 +36,7 @@ def excluded(
         *_neighbours(tasks, hold_out, taxonomy),
         *_akin(tasks, asked, hold_out, taxonomy),
         *_beyond(tasks, hold_out, taxonomy),
+        *_further(tasks, hold_out, taxonomy),
     ):
         reasons.setdefault(name, reason)
     return reasons
@@ -151,6 +154,30 @@ def _beyond(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) ->
         for name, task in tasks.items():
             if task.cluster not in first:
                 yield name, f"not of the first {len(first)} clusters: {', '.join(first)}"
+
+
+def _further(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy) -> Reasons:
+    most = hold_out.datasets_per_cluster
+    if most is not None:
+        for cluster, datasets in _datasets(tasks, taxonomy).items():
+            for name in (name for dataset in datasets[most:] for name in dataset):
+                yield name, f"not of the first {most} datasets of cluster {cluster}"
+
+
+def _datasets(tasks: Mapping[str, Task], taxonomy: Taxonomy) -> dict[str, list[list[str]]]:
+    """Cluster → the tasks of each of its datasets: in the order of the released code's splits, then by family."""
+    places: dict[str, float] = {}
+    families: dict[str, float] = {}
+    for each in taxonomy.intra_cluster:
+        for number, name in ((number, name) for number, group in enumerate(each.groups) for name in group):
+            places[name] = number
+            if name in tasks:
+                families.setdefault(tasks[name].kin, number)
+    datasets: dict[str, dict[tuple[float, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, task in tasks.items():
+        place = places.get(name, families.get(task.kin, math.inf))
+        datasets[task.cluster][place, task.kin if place == math.inf else ""].append(name)
+    return {cluster: [found[key] for key in sorted(found)] for cluster, found in datasets.items()}
 
 
 def _check(tasks: Mapping[str, Task], hold_out: HoldOut, taxonomy: Taxonomy, pointer: str) -> None:

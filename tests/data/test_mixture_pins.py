@@ -134,6 +134,11 @@ def test_patterns_take_what_was_brought(desk: Desk) -> None:
     )
 
     assert spec.pins.train == ("task2_b",)
+    # What is left out is not missing: of the four, one is trained on and two are not here.
+    held = desk.resolve(
+        tasks=["task[0-9]*"], num_published=4, missing="drop", hold_out={"clusters": ["poetry"]}
+    )
+    assert held.plan.missing == {"part-0: 2 more tasks": pytest.approx(2 / 3)}
     assert plan.missing == {"part-0: 3 more tasks": pytest.approx(0.75)}
     with pytest.raises(MissingRows, match=r"part-0: 3 more tasks; 75\.0%"):
         desk.resolve(tasks=["task[0-9]*", "-cluster:poetry"], num_published=4)

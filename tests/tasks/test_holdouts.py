@@ -7,6 +7,7 @@ from flan.spec import HoldOut
 from flan.tasks.holdouts import excluded, held_out_within
 from flan.tasks.task import load_collection
 from flan.tasks.taxonomy import load_taxonomy
+from tests.tasks.samples import review_task
 
 TAXONOMY = load_taxonomy("flan")
 FLAN = load_collection("flan")
@@ -90,3 +91,28 @@ def test_lineage_goes_where_it_is_asked_for() -> None:
     assert strict["squad_v1"] == "made from the same texts as held-out qnli"
     assert strict["wsc273"] == "made from the same texts as held-out wnli"
     assert set(paper) < set(strict)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_a_cluster_can_be_trained_on_in_part(most: int) -> None:
+    """So many datasets of each cluster, all variants of one together, the first in the order of the released code."""
+    reasons = excluded(CODE, HoldOut(datasets_per_cluster=most), TAXONOMY)
+    groups = {each.cluster: each.groups for each in TAXONOMY.intra_cluster}
+
+    for cluster, datasets in groups.items():
+        left = {name for name, task in CODE.items() if task.cluster == cluster and name not in reasons}
+        assert left == {name for group in datasets[:most] for name in group}, cluster
+    assert "math_dataset" not in reasons
+    if most == 2:
+        assert reasons["gigaword"] == "not of the first 2 datasets of cluster summarization"
+
+
+def test_variants_that_no_split_names_go_with_their_dataset() -> None:
+    """The other pairs of ParaCrawl are of its first; what is of no dataset there comes last."""
+    mine = review_task(name="mine", cluster="translation")
+
+    reasons = excluded(FLAN | {"mine": mine}, HoldOut(datasets_per_cluster=1), TAXONOMY)
+
+    left = {name for name, task in FLAN.items() if task.cluster == "translation" and name not in reasons}
+    assert left == {"para_crawl_ende", "para_crawl_enes", "para_crawl_enfr"}
+    assert "mine" in reasons

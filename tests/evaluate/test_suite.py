@@ -206,6 +206,7 @@ def test_it_goes_on_where_it_was_stopped(
     assert not list((directory.parent / FOLDER).iterdir())
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_rows(folder: Path, tmp_path: Path) -> None:
     """The same choices and texts as one rank, and the same scores to rounding; both find broken rows alike."""
     fields = {"tasks": TASKS, "limit": 5, "input_length": 60}

@@ -14,6 +14,7 @@ from flan.model.grouping import Size, fill, group
 from flan.model.load import Model
 from flan.model.scoring import score_options
 from flan.spec import ChoiceRule, EvaluateSpec
+from flan.tasks.post import processed
 from flan.tasks.task import Task
 
 OPTIONS_OF_CUE = 32
@@ -133,6 +134,7 @@ def _written(
 
 def reply_to(question: Question, text: str) -> Reply:
     """`text` as an answer to `question`: which choice it makes, if any, and what that is called."""
+    text = processed(question.post, text)
     makes = dict(zip(question.choice_texts or question.choices, question.choices, strict=True))
     choice = {made.strip(): of for made, of in makes.items()}.get(text.strip())
     reply = Reply(

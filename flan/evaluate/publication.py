@@ -110,6 +110,8 @@ class TaskLine(Document):
     split: str
     scoring: str
     """rank: an option was chosen; generate: an answer was written."""
+    post: str = "as_written v1"
+    """What of a written answer was compared."""
     chance: float | None
     """Of a blind guess."""
     majority: float | None

@@ -15,6 +15,7 @@ from flan.data.tokens import ContextExceeded, Ids, InputTooLong, Reader, encode_
 from flan.errors import FlanError
 from flan.spec import EvaluateSpec
 from flan.tasks.options import layout_of
+from flan.tasks.post import PostProcessing
 from flan.tasks.render import Instance, instance, render, target_of
 from flan.tasks.task import Task
 from flan.tasks.template import NotAnOption, RowError
@@ -54,6 +55,8 @@ class Question(NamedTuple):
     value: float | None = None
     group: tuple[str, ...] = ()
     """The same for every row of one question."""
+    post: PostProcessing = "as_written"
+    """What of a text that the model writes itself is compared."""
 
 
 class Asked(NamedTuple):
@@ -168,6 +171,7 @@ def _question(
         names=row.names,
         value=row.value,
         group=tuple(row.fields[name] for name in task.group_by),
+        post="as_written" if scoring == "rank" else task.post,
     )
 
 

@@ -113,6 +113,7 @@ def _task_line(measured: Sequence[TaskResult | None], runs: Sequence[Run], syste
         signature=first.signatures.get(first.metric, first.metric),
         split=first.split,
         scoring=first.scoring,
+        post=first.post,
         chance=first.chance,
         majority=first.majority,
         is_alike=len({(one.asked, one.metric, one.scoring, one.n) for one in present}) == 1,

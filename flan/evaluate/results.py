@@ -114,6 +114,8 @@ class TaskResult(Document):
     """None where no template was to be chosen, or there are no rows to choose it on."""
     clean: CleanResult | None = None
     """The same without unclean rows; None where there are none, or it is not known which they are."""
+    post: str = "as_written v1"
+    """What of a written answer was compared, and the version of that reading."""
     signatures: dict[str, str] = {}
     """Metric → what its figures have to be quoted with: versions and settings."""
 

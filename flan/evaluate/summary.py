@@ -16,6 +16,7 @@ from flan.evaluate.metrics.reply import Figure, Reply, RowMetric, mean
 from flan.evaluate.questions import Question, Scoring
 from flan.evaluate.results import INTERVAL, INTERVAL_OF_GROUPS, BestTemplate, TaskResult, TemplateResult
 from flan.tasks.metric_names import MetricName
+from flan.tasks.post import signature_of
 from flan.tasks.task import Task
 
 RESAMPLES = 2_000
@@ -73,6 +74,7 @@ def summarise(task: Task, measured: Measured, answered: Sequence[Answered]) -> T
         spread=stdev(figures) if len(figures) > 1 else None,
         interval=bootstrap_interval(samples, len(set(units.values()))),
         interval_method=INTERVAL_OF_GROUPS if task.group_by else INTERVAL,
+        post=signature_of(task.post if scoring == "generate" else "as_written"),
         signatures={name: signature(name, [one.reply for one in answered]) for name in task.metrics},
     )
 

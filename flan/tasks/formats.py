@@ -90,4 +90,6 @@ def _continued(task: Task) -> Task:
     called = {choice: found.choices.get(choice, choice) for choice in task.answer.choices}
     labels = {label: called.get(choice, choice) for label, choice in task.answer.labels.items()}
     answer = task.answer.model_copy(update={"choices": tuple(called.values()), "labels": labels})
-    return task.model_copy(update={"templates": (Template(input=found.input),), "answer": answer})
+    # Such a model does not end: what it writes behind its answer is another text.
+    asked = {"templates": (Template(input=found.input),), "answer": answer, "post": "first_line"}
+    return task.model_copy(update=asked)

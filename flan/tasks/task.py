@@ -15,6 +15,7 @@ from flan.errors import InvalidDocument, Problem, did_you_mean
 from flan.faults import Wrong, refuse
 from flan.spec import Document, Name, Reference, Sha256, parse
 from flan.tasks.metric_names import MetricName, unmet_need
+from flan.tasks.post import PostProcessing
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.promptsource import PromptsourceTemplate
 from flan.tasks.synthetic import GENERATORS, SPLITS
@@ -277,6 +278,8 @@ class Task(Document):
     """The first one is the headline."""
     group_by: tuple[FieldName, ...] = ()
     """Fields that the rows of one question share: intervals resample such rows together."""
+    post: PostProcessing = "as_written"
+    """What of a written answer is compared: all of it, or its first line or word."""
     templates: _Templates = Field(min_length=1, max_length=1_000)
     """Ways of asking, at least one of which asks for the answer."""
     example: dict[str, JsonValue] | None = None

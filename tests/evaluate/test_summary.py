@@ -231,3 +231,18 @@ def test_of_equals_on_dev_the_first_is_best() -> None:
     reported += [answered(0, row, "positive", False) for row in range(3)]
     best = best_template(TASK, (HOW, dev), (HOW, reported))
     assert best is not None and best.index == 0
+
+
+def test_what_an_untuned_model_writes_behind_its_answer_is_not_compared() -> None:
+    """The text is kept as it was written; the result says how it was read."""
+    asked = question(0, 0, ("positive",), ("negative", "positive"))._replace(post="first_line")
+    written = Answered(asked, " positive\nReview: and another", {"accuracy": 1.0})
+    task = TASK.model_copy(update={"post": "first_line"})
+
+    assert (written.reply.text, written.reply.choice) == ("positive", "positive")
+    assert written.text == " positive\nReview: and another"
+    assert summarise(task, HOW._replace(scoring="generate"), [written]).post == "first_line v1"
+    assert (
+        summarise(task, HOW, [written._replace(question=asked._replace(post="as_written"))]).post
+        == "as_written v1"
+    )

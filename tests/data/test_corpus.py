@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flan.card import Contract
@@ -76,6 +76,7 @@ TEXT = st.text(st.sampled_from("abc \n\t\r"), max_size=60)
     places=st.lists(st.integers(0, 60), max_size=6),
     kind=st.sampled_from(["whole", "lines", "blank_lines"]),
 )
+@example(text="abc\n\nabc abc abc", places=[12], kind="lines")  # a stretch that could end between two breaks
 def test_documents_do_not_know_in_what_parts_a_text_comes(
     text: str, places: list[int], kind: Documents
 ) -> None:

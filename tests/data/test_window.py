@@ -4,7 +4,7 @@ from itertools import compress, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flan.data.window import Lengths, Window, best_fill
@@ -92,6 +92,7 @@ def test_packing_goes_on_from_what_waits() -> None:
 
 
 @given(st.lists(st.builds(Lengths, SIDE, SIDE), max_size=8), st.builds(Lengths, SIDE, SIDE))
+@example([Lengths(3, 4)] * 3, Lengths(10, 5))  # thrice the target is more than a row of ways
 def test_no_choice_fills_better(sizes: list[Lengths], room: Lengths) -> None:
     """What is left is the least that any of the examples leave, each side by its share of the pack."""
     whole = Lengths(120, 80)

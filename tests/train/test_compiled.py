@@ -20,6 +20,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.slow
+# A C++ compiler works for it, beside whatever else the machine does.
+@pytest.mark.timeout(900)
 # PyTorch's compiler warns of its own affairs.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

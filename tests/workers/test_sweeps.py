@@ -227,6 +227,8 @@ def test_cancelling_takes_the_children_along_but_for_those_that_others_wait_for(
     mine = second if lease.job_id in shared else lease
     theirs = lease if lease.job_id in shared else second
     assert theirs.job_id == shared[0]
+    with sessions.begin() as session:
+        assert [jobs.get(session, each.job_id).wish for each in (mine, theirs)] == ["cancel", "run"]
     end(sessions, mine, Ending("stopped"))
     assert states(sessions, one) == ["cancelled"]
     end(sessions, theirs)

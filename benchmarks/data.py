@@ -257,12 +257,18 @@ def measure(side: str, cell: str, given: dict[str, Any]) -> dict[str, Any]:
     return {
         "rate": sum(map(sum, fills)) / seconds,
         "first_s": [round(each, 2) for each in first or ()] if begin == "rows" else None,
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": peak_mb(),
         "lengths": full,
         "fill": [
             round(sum(fill) / len(kept) / n, 4) for fill, n in zip(zip(*kept, strict=True), full, strict=True)
         ],
     }
+
+
+def peak_mb() -> int:
+    """Most memory that this process has held; `getrusage` would count that of the one it was started by."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) // 1024
 
 
 def processor_s() -> float:
@@ -381,7 +387,7 @@ def report(found: dict[tuple[str, str], list[dict[str, Any]]], settings: dict[st
             "lengths": last["lengths"],
             "fill": last["fill"],
         }
-        told = f"{side:6} {cell:14} {rate:>10,.0f} tokens/s and core, peak {peak_mb:5} MB, "
+        told = f"{side:6} {cell:14} {rate:>10,.0f} tokens/s and core, peak {own['peak_mb']:5} MB, "
         parts = zip(own["fill"], own["lengths"], strict=True)
         told += "full " + " and ".join(f"{share:.1%} of {n:,}" for share, n in parts)
         if last["first_s"]:

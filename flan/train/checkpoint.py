@@ -25,7 +25,7 @@ import torch
 
 from flan.data.batches import StreamState
 from flan.errors import FlanError
-from flan.spec import Document, Sha256, parse
+from flan.spec import Document, Sha256, TuneSpec, parse
 from flan.store import MANIFEST, tree_manifest
 from flan.train.progress import Progress
 from flan.train.ranks import Ranks
@@ -59,7 +59,8 @@ class CheckpointState(Document):
 
     format: Literal[1] = 1
     progress: Progress
-    spec: Sha256
+    spec: TuneSpec
+    """What the run was asked. The document and not its digest: fields that a newer version adds have their defaults."""
     world_size: int
     micro_batch: int
     """Packs that a rank took at a time: the order of its sums."""

@@ -1,11 +1,12 @@
 """Which checkpoint a run goes on from, and whether it may."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from flan.rundir import RunSettings
 from flan.spec import TuneSpec
@@ -62,12 +63,23 @@ def check_same(state: CheckpointState, name: str, spec: TuneSpec, world_size: in
             checkpoint_ranks=state.world_size,
             ranks=world_size,
         )
-    if state.spec != spec.digest():
+    differing = sorted(_differing(state.spec.model_dump(mode="json"), spec.model_dump(mode="json")))
+    if differing:
         raise CheckpointMismatch(
-            f"checkpoint {name} is of spec {state.spec[:12]}, this run of {spec.digest()[:12]}",
-            hint="use another folder for checkpoints, or go on with the spec and the version that began it: fields "
-            "that a newer version adds are part of its specs",
+            f"checkpoint {name} is of another spec: it differs in {', '.join(differing[:3])}"
+            + (f" and {len(differing) - 3} more" if len(differing) > 3 else ""),
+            hint="use another folder for checkpoints, or go on with the spec that began it",
+            differing=differing[:100],
         )
+
+
+def _differing(one: JsonValue, other: JsonValue, pointer: str = "") -> Iterator[str]:
+    """JSON pointers to what two documents do not share."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            yield from _differing(one.get(key), other.get(key), f"{pointer}/{key}")
+    elif one != other:
+        yield pointer
 
 
 def check_left_out(spec: TuneSpec, state: CheckpointState, leakage: str | None) -> None:

@@ -153,7 +153,7 @@ def _train(
     def save() -> None:
         state = CheckpointState(
             progress=report.progress,
-            spec=run.spec.digest(),
+            spec=run.spec,
             world_size=run.ranks.world_size,
             micro_batch=settled.settled_micro_batch,
             pack_lengths=pack_lengths(model.card.contract, settled),

@@ -30,7 +30,7 @@ def _write(folder: Path, step: int, attempt: int = 1, *, spec: TuneSpec = SPEC, 
     (directory / "engine" / "weights.pt").write_bytes(bytes([step]) * 64)
     state = CheckpointState(
         progress=Progress(step=step),
-        spec=spec.digest(),
+        spec=spec,
         world_size=world_size,
         micro_batch=1,
         accumulation="float32",
@@ -115,10 +115,24 @@ def test_without_checkpoints_a_run_starts_anew(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_spec_is_refused(tmp_path: Path) -> None:
     """It is never passed over: the run would start anew beside it. The error says what differs."""
-    _write(tmp_path, 5, spec=SPEC.model_copy(update={"steps": 7}))
+    optimizer = SPEC.optimizer.model_copy(update={"learning_rate": 0.5})
+    _write(tmp_path, 5, spec=SPEC.model_copy(update={"steps": 7, "optimizer": optimizer}))
 
-    with pytest.raises(CheckpointMismatch, match="is of spec"):
+    with pytest.raises(CheckpointMismatch, match="differs in /optimizer/learning_rate, /steps") as refused:
         _choose(tmp_path, "latest")
+    assert refused.value.values == {"differing": ["/optimizer/learning_rate", "/steps"]}
+
+
+def test_a_field_added_since_has_its_default(tmp_path: Path) -> None:
+    """A newer version's spec is the same spec: runs go on after an upgrade."""
+    directory = _write(tmp_path, 5)
+    state = json.loads((directory / STATE).read_text())
+    del state["spec"]["pack_target_length"]
+    (directory / STATE).write_text(json.dumps(state))
+    (directory / MANIFEST).unlink()
+    (directory / MANIFEST).write_text(canonical_json(tree_manifest(directory)))
+
+    assert _choose(tmp_path, "latest") == directory
 
 
 def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def _plan(spec: TuneSpec, architecture: Architecture = "decoder") -> memory.Memo
 def _state(spec: TuneSpec) -> CheckpointState:
     return CheckpointState(
         progress=Progress(step=5),
-        spec=spec.digest(),
+        spec=spec,
         world_size=1,
         micro_batch=2,
         accumulation="float32",

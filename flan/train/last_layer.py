@@ -73,12 +73,15 @@ def last_layer_at(network: PreTrainedModel, chosen_BL: Tensor) -> Iterator[Tenso
 def beyond_attention(network: PreTrainedModel) -> set[nn.Module]:
     """What `network` has in its last layer that need not work at places which are not chosen.
 
-    Empty where it may not end early: it says something else at the chosen places then, or is made otherwise.
+    Empty where it may not end early: it says something else at the chosen places then, or is made otherwise; or it
+    drops out, for the numbers that are drawn then are others than where the whole layer works (ZeRO stage 3).
     """
     layer = _last_layer(network)
     if network.config.is_encoder_decoder or layer is None or not attend_in_segments(network):
         return set()
     if "attention_mask" not in inspect.signature(layer.forward).parameters:
+        return set()
+    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in layer.modules()):
         return set()
     batch, calls = _probe(network), Counter[nn.Module]()
     chosen_BL = torch.arange(PROBE, device=batch["positions"].device)[None] % 3 == 1

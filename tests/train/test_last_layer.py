@@ -159,6 +159,15 @@ def test_a_layer_that_reads_its_neighbours_is_not_cut() -> None:
     assert not beyond_attention(network)
 
 
+def test_a_layer_that_drops_out_draws_the_same_numbers_at_every_stage() -> None:
+    """Dropout draws for the places that a module works at: they must not depend on who ends early."""
+    for dropout in (0.0, 0.1):
+        model = tiny_model()
+        add_lora(model.network, Lora(rank=2, dropout=dropout), seed=0)
+
+        assert bool(beyond_attention(model.network)) == (dropout == 0)
+
+
 def test_networks_of_another_make_are_left_alone() -> None:
     """An attention of one's own, a shape that is asserted, decoders of which every place is supervised."""
     eager = tiny_network("decoder")

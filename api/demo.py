@@ -124,7 +124,7 @@ REAL = Scene(
     template_sets=(
         {
             "name": "news-topics",
-            "cluster": "topic_classification",
+            "cluster": "text_categorization",
             "description": "The section of a newspaper that a report belongs to.",
             "licence": "non-commercial research use (AG's corpus)",
             "source": {
@@ -154,7 +154,7 @@ REAL = Scene(
         },
         {
             "name": "fact-themes",
-            "cluster": "topic_classification",
+            "cluster": "text_categorization",
             "description": "What a sentence made from data is about.",
             "licence": "CC BY-NC-SA 4.0 (WebNLG)",
             "source": {

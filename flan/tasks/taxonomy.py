@@ -163,7 +163,8 @@ class Taxonomy(Document):
     def unplaced_cluster(self, cluster: str) -> str | None:
         """Why it is not known what tasks of `cluster` are akin to; None where it is."""
         placed = self.clusters.keys() | self.joins.clusters.keys() | self.joins.clusters_of.keys()
-        return None if cluster in placed else f"its cluster {cluster!r} is joined with none of the taxonomy"
+        way_out = "name one of the taxonomy's or a category of Super-NaturalInstructions"
+        return None if cluster in placed else f"its cluster {cluster!r} is joined with none: {way_out}"
 
 
 def load_taxonomy(collection: Collection) -> Taxonomy:

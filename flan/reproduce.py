@@ -75,7 +75,8 @@ def _plan(sweep: SweepSpec, data: Path | None, brought: Path | None) -> "SweepPl
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         places = Places(data=data, store=store)
-        return plan_sweep(expand(expanded(sweep)), LocalLibrary(store, brought), places)
+        plan, _ = plan_sweep(expand(expanded(sweep)), LocalLibrary(store, brought), places)
+        return plan
 
 
 def show_plan(plan: "SweepPlan", output: str) -> None:

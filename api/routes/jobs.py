@@ -151,11 +151,9 @@ def _plan(here: Platform, session: Session, spec: Spec | SweepSpec) -> PlanShape
     if not isinstance(spec, SweepSpec):
         return plan_of(_resolved(here, session, spec), nodes.all_nodes(session))
     sweep = expanded(spec)
-    expansion, library = expand(sweep), _library(here, session)
-    plan = plan_sweep(expansion, library, here.places)
-    is_whole = not any(child.refused for child in plan.children)
-    children = resolve_children(expansion, library, here.places) if is_whole else []
-    return plan_of_sweep(sweep, plan, sweeps.reusable(session, children))
+    plan, children = plan_sweep(expand(sweep), _library(here, session), here.places)
+    is_whole = len(children) == len(plan.children)
+    return plan_of_sweep(sweep, plan, sweeps.reusable(session, children if is_whole else []))
 
 
 def _resolved(here: Platform, session: Session, spec: Spec) -> Resolved:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from flan.card import ModelCard
 from flan.data.bases import PRESETS
 from flan.data.plan import Plan, most_checkpoints
-from flan.data.resolve import resolve
+from flan.data.resolve import Resolved, resolve
 from flan.data.rows import Places
 from flan.data.selectors import Library
 from flan.errors import FlanError
@@ -131,26 +131,33 @@ def resolve_children(expansion: Expansion, library: Library, places: Places) -> 
     waiting, done = Awaiting(library), []
     for child in expansion.children:
         try:
-            spec = resolve(child.spec, waiting, places).spec
+            done.append(_resolved(child, resolve(child.spec, waiting, places)))
         except FlanError as error:
             error.message = f"{child.name}: {error.message}"
             error.args = (error.message,)
             error.pointer = f"/jobs/{child.job}{error.pointer or ''}"
             raise
-        assert isinstance(spec, TuneSpec | EvaluateSpec), "what a sweep's jobs are"
-        done.append(ResolvedChild(child, spec))
     return done
 
 
-def plan_sweep(expansion: Expansion, library: Library, places: Places) -> SweepPlan:
-    """What the children of a sweep will take. A child that cannot be resolved says why."""
+def _resolved(child: Child, found: Resolved) -> ResolvedChild:
+    assert isinstance(found.spec, TuneSpec | EvaluateSpec), "what a sweep's jobs are"
+    return ResolvedChild(child, found.spec)
+
+
+def plan_sweep(
+    expansion: Expansion, library: Library, places: Places
+) -> tuple[SweepPlan, list[ResolvedChild]]:
+    """What the children of a sweep will take, and those that can be resolved. One that cannot says why in the plan."""
     waiting = Awaiting(library)
     parameters: dict[str, int | None] = {}
-    planned = []
+    planned, done = [], []
     for child in expansion.children:
         parameters[child.name] = _parameters(child, parameters, library)
         try:
-            plan, refused = resolve(child.spec, waiting, places).plan, None
+            resolved = resolve(child.spec, waiting, places)
+            plan, refused = resolved.plan, None
+            done.append(_resolved(child, resolved))
         except FlanError as error:
             plan, refused = None, error.message
         planned.append(_planned(child, plan, parameters[child.name], refused))
@@ -158,7 +165,7 @@ def plan_sweep(expansion: Expansion, library: Library, places: Places) -> SweepP
     for one in planned:
         for task, share in one.missing.items():
             missing[task] = max(filter(None, (missing.get(task), share)), default=None)
-    return SweepPlan(
+    plan_of_all = SweepPlan(
         num_cells=len(expansion.cells),
         children=tuple(planned),
         steps=sum(one.steps or 0 for one in planned),
@@ -171,6 +178,7 @@ def plan_sweep(expansion: Expansion, library: Library, places: Places) -> SweepP
         missing=dict(sorted(missing.items())),
         warnings=tuple(dict.fromkeys(f"{one.job}: {each}" for one in planned for each in one.warnings)),
     )
+    return plan_of_all, done
 
 
 def _planned(child: Child, plan: Plan | None, parameters: int | None, refused: str | None) -> PlannedChild:

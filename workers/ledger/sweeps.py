@@ -5,7 +5,7 @@ ready; when that one has succeeded, `advance` pins the model and it may be claim
 its children. Whoever writes about several locks the parent first, then children by id.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import func, or_, select
@@ -134,20 +134,12 @@ def cancel(session: Session, job_id: str) -> Job:
 
 def pause(session: Session, job_id: str) -> Job:
     """Let a job rest, and what it handed in."""
-    parent = jobs.pause(session, job_id)  # first: it is refused where the job has ended
-    for child_id in _own_open(session, job_id):
-        if jobs.get(session, child_id).wish != "cancel":
-            jobs.pause(session, child_id)
-    return parent
+    return _with_children(session, job_id, jobs.pause)
 
 
 def resume(session: Session, job_id: str) -> Job:
     """Let a paused job go on, and what it handed in."""
-    parent = jobs.resume(session, job_id)
-    for child_id in _own_open(session, job_id):
-        if jobs.get(session, child_id).wish != "cancel":
-            jobs.resume(session, child_id)
-    return parent
+    return _with_children(session, job_id, jobs.resume)
 
 
 def retry(session: Session, job_id: str) -> Job:
@@ -210,9 +202,9 @@ def _settle(session: Session, parent: Job, found: Sequence[Listed]) -> None:
     """Pin models that are there; end children that cannot be carried out any more."""
     by_id = {listed.job.id: listed.job for listed in found}
     doomed: dict[str, Failure] = {}
-    ready: list[str] = []
-    failed = next((each for each in found if _has_failed(each.job)), None)
-    stops = parent.spec["on_failure"] == "stop" and failed is not None
+    ready: dict[str, Mapping[str, Any]] = {}
+    stops = parent.spec["on_failure"] == "stop"
+    failed = next((each for each in found if _has_failed(each.job)), None) if stops else None
     for listed in found:
         job = listed.job
         if job.state not in ("queued", "paused"):
@@ -222,17 +214,12 @@ def _settle(session: Session, parent: Job, found: Sequence[Listed]) -> None:
             if need.id in doomed or need.state in ("failed", "cancelled"):
                 doomed[job.id] = _need_failed(need)
             elif need.state == "succeeded":
-                if _model_of(job, need) is None:
+                model = next((made for made in need.models if made["role"] == job.needs_role), None)
+                if model is None:
                     doomed[job.id] = _need_failed(need)
                 else:
-                    ready.append(job.id)
-        if (
-            stops
-            and failed is not None
-            and listed.is_own
-            and job.id not in doomed
-            and _is_ours_alone(session, listed)
-        ):
+                    ready[job.id] = model
+        if failed is not None and listed.is_own and job.id not in doomed and _is_ours_alone(session, listed):
             message = f"the sweep stops at a failure, and {failed.entry.name} failed"
             doomed[job.id] = Failure(code=STOPPED, blame="user", message=message)
     for job in _locked(session, [*doomed, *ready]):
@@ -240,23 +227,19 @@ def _settle(session: Session, parent: Job, found: Sequence[Listed]) -> None:
             job.error = doomed[job.id].model_dump(mode="json")
             jobs.move(session, job, "failed")
         elif job.id in ready and job.state in ("queued", "paused"):
-            _pin(session, job, by_id[str(job.needs_id)])
+            _pin(session, job, ready[job.id])
 
 
-def _pin(session: Session, job: Job, need: Job) -> None:
+def _pin(session: Session, job: Job, model: Mapping[str, Any]) -> None:
     """Write into a job's spec the model that it has waited for: from here on nothing changes what it does."""
-    model = _model_of(job, need)
-    assert model is not None, "looked at before"
     spec = parse_spec(job.spec)
     assert spec.pins is not None, "it was resolved but for its model"
     pinned = spec.model_copy(update={"pins": spec.pins.model_copy(update={"model": model["digest"]})})
     job.spec, job.spec_digest, job.is_ready = pinned.model_dump(mode="json"), pinned.digest(), True
     reference = f"{model['name']}@{model['version']}"
-    record(session, job, "job.model_pinned", {"job": need.id, "model": reference, "digest": model["digest"]})
-
-
-def _model_of(job: Job, need: Job) -> Mapping[str, Any] | None:
-    return next((made for made in need.models if made["role"] == job.needs_role), None)
+    record(
+        session, job, "job.model_pinned", {"job": job.needs_id, "model": reference, "digest": model["digest"]}
+    )
 
 
 def _need_failed(need: Job) -> Failure:
@@ -328,6 +311,14 @@ def _children_failed(lost: Sequence[Listed], total: int) -> Failure:
 def _has_failed(job: Job) -> bool:
     """By itself: not because of another, nor because the sweep stopped."""
     return job.state == "failed" and (job.error or {}).get("code") not in (NEED_FAILED, STOPPED)
+
+
+def _with_children(session: Session, job_id: str, change: Callable[[Session, str], Job]) -> Job:
+    parent = change(session, job_id)  # first: it is refused where the job has ended
+    for child_id in _own_open(session, job_id):
+        if jobs.get(session, child_id).wish != "cancel":
+            change(session, child_id)
+    return parent
 
 
 def _own_open(session: Session, job_id: str) -> list[str]:

@@ -128,6 +128,10 @@ def mixture(
     sample: Annotated[
         int, typer.Option(min=0, max=1_000, help="How many of a run's first examples are shown.")
     ] = 0,
+    leakage: Annotated[
+        int,
+        typer.Option(min=0, help="Training rows of each task compared with what is held out; 0 = none."),
+    ] = 0,
     templates: Annotated[bool, typer.Option("--templates", help="Show every template.")] = False,
     override: Overrides = None,
     output: Output = "text",
@@ -147,6 +151,7 @@ def mixture(
         tokenizer=tokenizer,
         rows_per_template=rows,
         num_sampled=sample,
+        num_compared=leakage,
         templates=templates,
         output=output,
     )

@@ -17,6 +17,7 @@ from flan.terminal import FAILED, Output, count, cut, errors, line_width, show_j
 
 if TYPE_CHECKING:  # reading rows loads numpy: `--help` must not wait for it
     from flan.data.leakage import LeakageReport, Passage, SharedRows, TrainingRows
+    from flan.data.mixture_preview import SampledLeakage
     from flan.data.rows import Rows
 
 _CUT = 100
@@ -108,14 +109,7 @@ def _selected(selectors: Sequence[str], collection: Collection) -> Iterator[tupl
 
 
 def _show(report: "LeakageReport", num_shown: int, without: Mapping[str, str]) -> None:
-    if report.shared:
-        columns = ("TRAINING TASK", "HELD OUT", "TRAINING ROWS", "HELD-OUT ROWS", "WHOLE TEXTS IN")
-        show_table(columns, [_line(each, report) for each in report.shared])
-        for pair in report.shared if num_shown else ():
-            typer.echo(f"\n{pair.train} ↔ {pair.held_out}")
-            for passage in pair.passages[:num_shown]:
-                typer.echo(_told(passage))
-        typer.echo("")
+    show_shared(report, num_shown)
     num_train, num_held_out = sum(report.train.values()), sum(report.held_out.values())
     num_shared = sum(map(len, report.train_rows.values()))
     num_touched = sum(map(len, report.held_out_rows.values()))
@@ -130,7 +124,20 @@ def _show(report: "LeakageReport", num_shown: int, without: Mapping[str, str]) -
         errors.print(f"not compared: {name}: {count(unread, 'unreadable row')}", markup=False)
 
 
-def _line(pair: "SharedRows", report: "LeakageReport") -> tuple[str, ...]:
+def show_shared(report: "LeakageReport | SampledLeakage", num_shown: int) -> None:
+    """A table of the pairs that share a passage, and `num_shown` passages of each; nothing where there is none."""
+    if not report.shared:
+        return
+    columns = ("TRAINING TASK", "HELD OUT", "TRAINING ROWS", "HELD-OUT ROWS", "WHOLE TEXTS IN")
+    show_table(columns, [_line(each, report) for each in report.shared])
+    for pair in report.shared if num_shown else ():
+        typer.echo(f"\n{pair.train} ↔ {pair.held_out}")
+        for passage in pair.passages[:num_shown]:
+            typer.echo(_told(passage))
+    typer.echo("")
+
+
+def _line(pair: "SharedRows", report: "LeakageReport | SampledLeakage") -> tuple[str, ...]:
     return (
         pair.train,
         pair.held_out,

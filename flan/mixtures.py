@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flan.leaks import show_shared
 from flan.spec import TuneSpec, parse
 from flan.terminal import Output, count, errors, show_json, show_table
 
 if TYPE_CHECKING:  # reading rows loads numpy: `--help` must not wait for it
     from flan.data.composition import Composition, Ruler, Share
-    from flan.data.mixture_preview import MixturePreview
+    from flan.data.mixture_preview import MixturePreview, SampledLeakage
 
 _MOST_SHOWN = 40
 """Lines about what is left out or missing, as text; as JSON all of them."""
@@ -26,6 +27,7 @@ def show_mixture(
     tokenizer: Path | None,
     rows_per_template: int,
     num_sampled: int,
+    num_compared: int,
     templates: bool,
     output: Output,
 ) -> None:
@@ -44,6 +46,7 @@ def show_mixture(
             _ruler(tokenizer),
             rows_per_template=rows_per_template,
             num_sampled=num_sampled,
+            num_compared=num_compared,
         )
     if output == "json":
         show_json(found.model_dump(mode="json"))
@@ -102,6 +105,8 @@ def _show(found: "MixturePreview", *, templates: bool) -> None:
     left_out = (f"{name} ({why})" for name, why in found.excluded.items() if name not in found.missing)
     _list("left out", left_out)
     _list("of unknown kin", (f"{name} ({why})" for name, why in found.unplaced.items()))
+    if found.leakage is not None:
+        _show_leakage(found.leakage)
     for each in found.sample:
         typer.secho(
             f"\nexample {each.number}: {each.task}, template {each.template}, row {each.row}", bold=True
@@ -111,6 +116,15 @@ def _show(found: "MixturePreview", *, templates: bool) -> None:
         )
     for warning in found.warnings:
         errors.print(f"warning: {warning}", markup=False)
+
+
+def _show_leakage(found: "SampledLeakage") -> None:
+    typer.echo("")
+    show_shared(found, num_shown=0)
+    typer.echo(
+        f"{count(sum(found.train.values()), 'training row')} compared with "
+        f"{count(sum(found.held_out.values()), 'held-out row')}; flan data leakage shows shared passages"
+    )
 
 
 def _lines(found: "Composition", titles: Sequence[str], *, templates: bool) -> Iterable[tuple[str, ...]]:

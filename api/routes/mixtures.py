@@ -13,11 +13,13 @@ from api.openapi import takes
 from api.spellers import speller_of
 from flan.data.composition import Ruler, words
 from flan.data.mixture_preview import MixturePreview, preview_mixture
-from flan.spec import Document, Mixture, Reference, TuneSpec, parse
+from flan.spec import Document, Leakage, Mixture, Reference, TuneSpec, parse
 
 router = APIRouter(tags=["Mixtures"])
 MAX_MEASURED = 5_000
 """Examples that one request renders to measure them."""
+MAX_COMPARED = 150_000
+"""Rows, training and held-out ones, that one request reads to compare them."""
 
 
 class MixtureRequest(Document):
@@ -32,6 +34,10 @@ class MixtureRequest(Document):
     """Rows of each task that are rendered through each of its templates to measure lengths; 0 = measure nothing."""
     sample: int = Field(default=5, ge=0, le=50)
     """How many of a run's first examples are shown."""
+    leakage_rows: int = Field(default=0, ge=0, le=30_000)
+    """Training rows of each task, a seeded sample, that are compared with all that is held out; 0 = none."""
+    leakage: Leakage = Leakage()
+    """With what they are compared, and how long a shared passage is: as in a tune spec."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Of the run: decides which examples come in which order."""
     input_length: int = Field(default=1_024, ge=4, le=8_192)
@@ -51,7 +57,7 @@ def preview(here: Here, wanted: Annotated[MixtureRequest, Depends(Body(MixtureRe
     """Shares of examples and tokens by part, cluster, task and template, and what a run would draw first.
 
     Nothing is recorded: asked again, of the same catalog, it answers the same. What is held out stands there with its
-    reason, and what is missing with its share.
+    reason, and what is missing with its share; and, asked for, the passages that training rows share with it.
     """
     with here.sessions.begin() as session:
         model = speller_of(session, here, wanted.model) if wanted.model else None
@@ -62,12 +68,16 @@ def preview(here: Here, wanted: Annotated[MixtureRequest, Depends(Body(MixtureRe
             Ruler("tokens", model.tokenizer, model.card.contract) if model else words(),
             rows_per_template=wanted.rows_per_template,
             num_sampled=wanted.sample,
+            num_compared=wanted.leakage_rows,
             most=MAX_MEASURED,
+            most_compared=MAX_COMPARED,
         )
 
 
 def _spec(wanted: MixtureRequest) -> TuneSpec:
     asked = wanted.model_dump(
-        mode="json", include={"mixture", "seed", "input_length", "target_length"}, exclude_unset=True
+        mode="json",
+        include={"mixture", "leakage", "seed", "input_length", "target_length"},
+        exclude_unset=True,
     )
     return parse(TuneSpec, {"name": "preview", "base": wanted.model or "preset:nano", **asked})

@@ -3,11 +3,15 @@
 The command line and `POST /mixtures` show the same. It takes a tokenizer at most, and no model.
 """
 
+from collections.abc import Mapping
+
 from flan.data.composition import Composition, Ruler, composition, words
 from flan.data.examples import Examples
+from flan.data.leakage import SharedRows, TrainingRows, find_leakage
 from flan.data.members import TRAIN
-from flan.data.resolve import open_pinned_rows, pinned_tasks, resolve
-from flan.data.rows import Places
+from flan.data.mixture import sample as sample_of
+from flan.data.resolve import open_held_out, open_pinned_rows, pinned_tasks, resolve
+from flan.data.rows import Places, Rows
 from flan.data.selectors import Library
 from flan.data.tokens import Fitted
 from flan.errors import FlanError
@@ -21,6 +25,12 @@ class TooMuchMeasured(FlanError):
     """A mixture has so many templates that measuring them would take too long."""
 
     code, blame = "too_much_measured", "user"
+
+
+class TooMuchCompared(FlanError):
+    """So many rows would be compared with one another that it would take too long."""
+
+    code, blame = "too_much_compared", "user"
 
 
 class Fault(Document):
@@ -63,6 +73,23 @@ class SampledExample(Document):
     """Why it would be dropped; null = it is trained on."""
 
 
+class SampledLeakage(Document):
+    """What a sample of the training rows shares with the held-out rows: a run compares all of them."""
+
+    words: int
+    """Words of the shortest shared passage."""
+    short_words: int
+    """The same where the held-out text has fewer."""
+    train: dict[str, int]
+    """Task → its training rows that were compared: a seeded sample."""
+    held_out: dict[str, int]
+    """Task/split → its rows, all compared."""
+    unreadable: dict[str, int]
+    """Task or task/split → rows that could not be read, and so not compared."""
+    shared: tuple[SharedRows, ...]
+    """Every pair that shares a passage, the one with the most held-out rows first."""
+
+
 class MixturePreview(Composition):
     """What a mixture is made of here and now."""
 
@@ -76,6 +103,8 @@ class MixturePreview(Composition):
     """Held-out task/split → its rows, with which a run compares the training rows before its first step."""
     not_compared: dict[str, str]
     """Held-out task → why its rows, or some of them, cannot be compared."""
+    leakage: SampledLeakage | None
+    """Passages that training rows and held-out rows share; null where nothing was to be compared, or is held out."""
     warnings: tuple[str, ...]
     """What is probably not meant."""
     sample: tuple[SampledExample, ...]
@@ -90,18 +119,24 @@ def preview_mixture(
     *,
     rows_per_template: int,
     num_sampled: int,
+    num_compared: int = 0,
     most: int | None = None,
+    most_compared: int | None = None,
 ) -> MixturePreview:
     """The mixture of `spec`, resolved. Lengths are measured with `ruler` on rows of each template, or not at all.
 
-    Raises what resolving raises; TooMuchMeasured where more than `most` examples would be rendered to measure them.
+    `num_compared` rows of each task are compared with all that is held out.
+
+    Raises what resolving raises; TooMuchMeasured where more than `most` examples would be rendered to measure them,
+    TooMuchCompared where more than `most_compared` rows, of both sides, would be read to compare them.
     """
     assert places.store is not None, "task documents lie in a store"
     resolved, plan = resolve(spec, library, places)
     assert isinstance(resolved, TuneSpec) and resolved.pins is not None, "a tune spec stays one"
     every = pinned_tasks(resolved, places.store)
     tasks = {name: every[name] for name in resolved.pins.train}
-    examples = Examples(resolved, tasks, open_pinned_rows(resolved, tasks, TRAIN, places))
+    rows = open_pinned_rows(resolved, tasks, TRAIN, places)
+    examples = Examples(resolved, tasks, rows)
     num_templates = sum(len(examples.template_rates(member)) for member in examples.rates())
     if ruler and most is not None and num_templates * rows_per_template > most:
         raise TooMuchMeasured(
@@ -118,9 +153,33 @@ def preview_mixture(
         unplaced=resolved.pins.unplaced,
         compared=plan.compared,
         not_compared=plan.not_compared,
+        leakage=_leakage(resolved, places, rows, num_compared, most_compared),
         warnings=plan.warnings,
         sample=_sample(examples, ruler or words(), num_sampled),
     )
+
+
+def _leakage(
+    spec: TuneSpec, places: Places, train: Mapping[str, Rows], count: int, most: int | None
+) -> SampledLeakage | None:
+    assert spec.pins is not None, "the spec is resolved"
+    if not count or not spec.pins.held_out:
+        return None
+    held_out = open_held_out(spec.pins, places)
+    chosen = {name: sample_of(len(rows), count, spec.seed, "leakage", name) for name, rows in train.items()}
+    num_read = sum(map(len, held_out.values())) + sum(map(len, chosen.values()))
+    if most is not None and num_read > most:
+        raise TooMuchCompared(
+            f"{num_read:,} rows would be compared, more than {most:,}",
+            hint="set leakage_rows lower; a run compares all its rows before its first step",
+            pointer="/leakage_rows",
+        )
+    found = find_leakage(
+        (TrainingRows(name, rows, chosen[name].tolist()) for name, rows in sorted(train.items())),
+        held_out,
+        spec.leakage,
+    )
+    return SampledLeakage(**{name: getattr(found, name) for name in SampledLeakage.model_fields})
 
 
 def _sample(examples: Examples, ruler: Ruler, count: int) -> tuple[SampledExample, ...]:

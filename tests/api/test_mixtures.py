@@ -99,3 +99,46 @@ def test_what_a_preview_cannot_show_is_refused_in_its_place(client: TestClient) 
     )
     assert fault(client, sample=51)[2] == "/sample"
     assert fault(client, mixtur={})[2] == "/mixtur"
+
+
+def asked_of(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "cluster": "sentiment",
+        "source": {"kind": "dataset", "name": name},
+        "fields": {"text": "text"},
+        "answer": {"column": "label", "choices": ["yes", "no"]},
+        "metrics": ["accuracy"],
+        "templates": [{"input": "{text}\nIs it so?\n{options_}"}],
+    }
+
+
+def test_rows_shared_with_what_is_held_out_are_shown_side_by_side(client: TestClient, tmp_path: Path) -> None:
+    """Asked for, and of a sample of the training rows; every passage says where it stands on both sides."""
+    sentence = "the blue lantern above the old harbour gate was never lit again after that cold night"
+    rows = {
+        "train": [{"text": f"{i}: {sentence}" if i == 3 else f"row {i}", "label": "yes"} for i in range(6)],
+        "test": [{"text": f"{sentence}.", "label": "yes"}, {"text": "nothing of it", "label": "no"}],
+    }
+    for name, split in (("trained", "train"), ("unseen", "test")):
+        lines = "".join(json.dumps(row) + "\n" for row in rows[split])
+        pushed = client.post(f"/datasets?name={name}&split={split}&format=jsonl", content=lines.encode())
+        assert pushed.status_code == 201, pushed.text
+        uploaded = client.post("/template-sets", json=asked_of(name))
+        assert uploaded.status_code == 201, uploaded.text
+    mixture = {"tasks": ["trained"], "collection": "synthetic"}
+    against = {"against": ["unseen"], "splits": ["test"]}
+
+    found = shown(client, mixture=mixture, leakage=against, leakage_rows=6)["leakage"]
+
+    (pair,) = found["shared"]
+    assert (pair["train"], pair["held_out"]) == ("trained", "unseen/test")
+    assert (pair["train_rows"], pair["held_out_rows"]) == (1, 1)
+    (passage,) = pair["passages"]
+    assert passage["text"] == sentence
+    assert (passage["train"]["row"], passage["train"]["start"]) == (3, 3)
+    assert (found["train"], found["held_out"]) == ({"trained": 6}, {"unseen/test": 2})
+    assert shown(client, mixture=mixture, leakage=against)["leakage"] is None
+    assert shown(client, mixture=mixture, leakage=against, leakage_rows=2)["leakage"]["train"] == {
+        "trained": 2
+    }

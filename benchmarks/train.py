@@ -8,8 +8,8 @@ of a batch. Or they are those of real rows: `--lengths FILE` is an .npy of (rows
 `benchmarks/data.py --lengths FILE` writes it.
 
 All sides train the same Llama from the same weights with AdamW (1e-4, no decay, clipped at 1) on the same rows; one
-thread a rank; loss on targets. FLAN and the padded batches take them in one order, TRL's best fit in its own: over
-few steps the sides see rows of different lengths, so let a figure that counts take many.
+thread a rank; loss on targets. A run is too short to see all rows: FLAN packs them in their order and TRL's best fit
+in its own; the padded batches are those of the rows in their order, a choice that is as full as all of them.
 
     flan         packs of 1,280 as they come when a run is under way (the first ones hold the longest rows);
                  DeepSpeed's engine and the steps that a run takes, finite checks included
@@ -261,14 +261,15 @@ def padded_side(arguments: argparse.Namespace, clock: Clock) -> None:
         distributed.init_process_group("gloo")
         model = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
-    examples, taken = rows(arguments.lengths), 0
+    # A batch of eight examples is about a pack.
+    batches = iter(
+        _batches(rows(arguments.lengths), (arguments.steps + 1) * arguments.packs)[rank::world_size]
+    )
     for _ in range(arguments.steps + 1):
-        # A batch of eight examples is about a pack.
         for i in range(arguments.packs // world_size):
             if i == 0:
                 optimizer.zero_grad()
-            first = taken + (i * world_size + rank) * PADDED_BATCH
-            chosen = examples[first : first + PADDED_BATCH]
+            chosen = next(batches)
             longest = max(len(given) + len(wanted) for given, wanted in chosen)
             ids = torch.zeros(PADDED_BATCH, longest, dtype=torch.long)
             mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
@@ -281,10 +282,27 @@ def padded_side(arguments: argparse.Namespace, clock: Clock) -> None:
                 loss = model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
             (loss / (arguments.packs // world_size)).backward()
             clock.count(int(mask.sum()), int((labels != -100).sum()))
-        taken += arguments.packs * PADDED_BATCH
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         clock.step()
+
+
+def _batches(examples: list[Any], count: int) -> list[list[Any]]:
+    """`count` of all batches of the rows as they come, so chosen that they are as full as all of them.
+
+    A few batches in a row are fuller or emptier than the rest by a tenth and more; these are spread evenly over
+    all of them by how full they are, and shuffled.
+    """
+    batches = [
+        examples[i : i + PADDED_BATCH] for i in range(0, len(examples) - PADDED_BATCH + 1, PADDED_BATCH)
+    ]
+
+    def fill(batch: list[Any]) -> float:
+        sizes = [len(given) + len(wanted) for given, wanted in batch]
+        return sum(sizes) / max(sizes)
+
+    spread = sorted(batches, key=fill)[len(batches) // (2 * count) :: len(batches) // count][:count]
+    return [spread[i] for i in np.random.default_rng(0).permutation(count)]
 
 
 def run(

@@ -11,13 +11,13 @@ WORKDIR /src
 COPY constraints.txt pyproject.toml README.md ./
 RUN python -m venv /opt/flan && /opt/flan/bin/pip install --no-cache-dir -c constraints.txt uv setuptools
 # torch first and by itself: its index is the only difference between the CPU and the CUDA image.
-RUN /opt/flan/bin/uv pip install --no-cache --python /opt/flan/bin/python \
+RUN /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/flan/bin/python \
     ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} torch==2.13.0
 COPY api ./api
 COPY workers ./workers
 COPY flan ./flan
 COPY migrations ./migrations
-RUN /opt/flan/bin/uv pip install --no-cache --python /opt/flan/bin/python -c constraints.txt .
+RUN /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/flan/bin/python -c constraints.txt .
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin flan && install -d -o flan -g flan /var/lib/flan

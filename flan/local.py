@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol
 
 from rich.progress import Progress, TaskID, TextColumn
 
@@ -48,10 +48,13 @@ class LocalLibrary:
 
     def __init__(self, store: Store, brought: Path | None = None) -> None:
         self._store, self._brought = store, brought
+        self._collections: dict[Collection, Mapping[str, Task]] = {}
 
     def tasks(self, collection: Collection) -> Mapping[str, Task]:
         """Every task of a collection."""
-        return load_collection(collection)
+        if collection not in self._collections:
+            self._collections[collection] = load_collection(collection)
+        return self._collections[collection]
 
     def task(self, reference: str) -> Task:
         """The task in the YAML file `reference`, or of that name in the folder of tasks. Raises NotFound."""
@@ -110,13 +113,36 @@ def lay_out(spec: Spec, out: Path, store: Store, data: Path | None) -> Path:
     return directory
 
 
-def watch(directory: Path) -> Outcome:
+class Ranks(Protocol):
+    """The ranks of a run directory, as whoever started them sees them."""
+
+    returncode: int | None
+    """Exit status, negative for a signal; None while they run."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Their exit status. Raises TimeoutExpired after `timeout` seconds."""
+
+    def end(self) -> None:
+        """Kill them; returns when they have ended."""
+
+
+class RankProcesses(subprocess.Popen[bytes]):
+    """Ranks in a session of their own."""
+
+    def end(self) -> None:
+        """Kill them; returns when they have ended."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+
+
+def watch(directory: Path, start: Callable[[Path], Ranks] | None = None) -> Outcome:
     """Run the ranks of `directory` to their end, with a progress bar. Ctrl-C lets them write a checkpoint;
-    a second one ends them at once.
+    a second one ends them at once. `start` starts them, where that is to be done otherwise.
 
     Raises RunFailed with what the ranks said, and the end of their log.
     """
-    ranks = start_ranks(directory)
+    ranks = (start or start_ranks)(directory)
     try:
         note = TextColumn("{task.fields[note]}", markup=False)
         with Progress(*Progress.get_default_columns(), note) as progress:
@@ -124,10 +150,8 @@ def watch(directory: Path) -> Outcome:
             with _pausing(directory, lambda: progress.update(bar, note="stopping: writing a checkpoint")):
                 _follow(directory, ranks, progress, bar)
     finally:
-        if ranks.poll() is None:
-            os.killpg(ranks.pid, signal.SIGKILL)
-            ranks.wait()
-    return _ending(directory, ranks.returncode)
+        ranks.end()
+    return _ending(directory, ranks.wait())
 
 
 def find_task(name: str) -> Task:
@@ -142,30 +166,36 @@ def find_task(name: str) -> Task:
     raise NotFound(f"there is no task {name!r}", hint=hint)
 
 
-def start_ranks(directory: Path) -> subprocess.Popen[bytes]:
+def start_ranks(directory: Path) -> RankProcesses:
     """Start the ranks of a run directory in a session of their own: directly, or by torchrun when there are several."""
-    ranks = rundir.read_settings(directory).ranks
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "flan", "run", str(directory)]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        # torchrun starts each rank in a session of its own: they would outlive it.
-        DIE_WITH_PARENT: "1",
-    }
-    if rundir.read_settings(directory).device == "cpu":
-        environment["DS_ACCELERATOR"] = "cpu"
-    with (directory / "logs" / "rank-0.log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
+    settings = rundir.read_settings(directory)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]
+    with log_of(directory) as log:
+        return RankProcesses(
+            [sys.executable, *(launcher if settings.ranks > 1 else []), "-m", "flan", "run", str(directory)],
+            # torchrun starts each rank in a session of its own: they would outlive it.
+            env=rank_environment(settings.device) | {DIE_WITH_PARENT: "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=child_of(os.getpid()),
         )
+
+
+def rank_environment(device: Literal["cpu", "cuda"]) -> dict[str, str]:
+    """Environment of ranks on `device`."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    return environment | ({"DS_ACCELERATOR": "cpu"} if device == "cpu" else {})
+
+
+def log_of(directory: Path) -> BinaryIO:
+    """The log of the first rank, open to be added to."""
+    return (directory / "logs" / "rank-0.log").open("ab")
 
 
 @contextmanager
@@ -188,7 +218,7 @@ def _pausing(directory: Path, say: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _follow(directory: Path, ranks: subprocess.Popen[bytes], progress: Progress, bar: TaskID) -> None:
+def _follow(directory: Path, ranks: Ranks, progress: Progress, bar: TaskID) -> None:
     seen, is_over = 0, False
     while not is_over:
         try:

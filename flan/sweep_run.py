@@ -4,7 +4,7 @@ HOME/sweep.json           what was asked
 HOME/store/               artifacts of all children
 HOME/children/NAME/       as flan/local.py lays it out: run/, checkpoints/
 HOME/results.json, .md    every figure; written after each child
-HOME/report.md            at the end, the whole report, and the picture of the experiment: figure.svg, .png
+HOME/report.md, .json     at the end, the whole report, and the picture of the experiment: figure.svg, .png
 
 Started again in the same folder it redoes no child that is done: one whose outcome says so, and whose spec, with
 all names pinned anew, is the one that was carried out. A child that was cut off goes on from its last checkpoint.
@@ -33,9 +33,11 @@ from flan.store import Store, write_atomically
 from flan.sweep_presets import expanded
 from flan.sweep_spec import SweepSpec
 from flan.sweeps import Child, Expansion, Need, expand
+from flan.warm import WarmRanks
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped"]
-SWEEP, CHILDREN, RESULTS, TABLE, REPORT = "sweep.json", "children", "results.json", "results.md", "report.md"
+SWEEP, CHILDREN, RESULTS, TABLE = "sweep.json", "children", "results.json", "results.md"
+REPORT, REPORT_DATA = "report.md", "report.json"
 NEED_FAILED = "need_failed"
 """Code of a child whose model could not be made."""
 _FOLDERS = {"tuned": "model", "base": "base"}
@@ -88,8 +90,10 @@ class SweepRun:
 
     def __init__(self, sweep: SweepSpec, home: Path, data: Path | None, brought: Path | None = None) -> None:
         self._sweep = expanded(sweep)
-        self._home, self._data = home, data
+        self._home = home
         self._store = Store(home / "store")
+        # Its children read much the same rows, and are to read the same ones.
+        self._places = Places(data=data, store=self._store, opened={})
         self._library = ChildModels(home, self._store, brought)
         self.expansion: Expansion = expand(self._sweep)
         self._states = {
@@ -106,12 +110,13 @@ class SweepRun:
         self._home.mkdir(parents=True, exist_ok=True)
         with _alone(self._home):
             write_atomically(self._home / SWEEP, (self._sweep.model_dump_json(indent=1) + "\n").encode())
-            for child in self.expansion.children:
-                self._one(child, tell)
-                found = self._write()
-                state = self._states[child.name].state
-                if state == "stopped" or (state == "failed" and self._sweep.on_failure == "stop"):
-                    break
+            with WarmRanks() as ranks:
+                for child in self.expansion.children:
+                    self._one(child, ranks, tell)
+                    found = self._write()
+                    state = self._states[child.name].state
+                    if state == "stopped" or (state == "failed" and self._sweep.on_failure == "stop"):
+                        break
             if not found.partial:
                 self._report()
         return found
@@ -134,10 +139,11 @@ class SweepRun:
             ]
         )
         write_atomically(self._home / REPORT, markdown(made).encode())
+        write_atomically(self._home / REPORT_DATA, (made.model_dump_json(indent=1) + "\n").encode())
         with contextlib.suppress(NothingToDraw):
             draw_sweep(self._sweep.experiment, made, self._home)
 
-    def _one(self, child: Child, tell: Tell) -> None:
+    def _one(self, child: Child, ranks: WarmRanks, tell: Tell) -> None:
         """Carry out one child, unless it is done or what it needs has failed."""
         if child.need is not None and self._states[child.need.child].state != "succeeded":
             message = f"{child.need.child}, whose model it needs, has failed"
@@ -145,14 +151,14 @@ class SweepRun:
             return
         out = self._home / CHILDREN / child.name
         try:
-            spec = resolve(child.spec, self._library, Places(data=self._data, store=self._store)).spec
+            spec = resolve(child.spec, self._library, self._places).spec
             if is_done(out / "run", spec):
                 self._enter(child, "succeeded", tell, is_old=True)
                 return
             if _is_of_another(out / "run", spec):
                 shutil.rmtree(out)  # rows or a model have changed: nothing of it may be gone on from
             self._enter(child, "running", tell)
-            outcome = watch(lay_out(spec, out, self._store, self._data))
+            outcome = watch(lay_out(spec, out, self._store, self._places.data), ranks.start)
         except FlanError as error:
             said = rundir.read_outcome(out / "run") if isinstance(error, RunFailed) else None
             code = said.code if said and said.code else error.code

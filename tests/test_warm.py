@@ -1,0 +1,74 @@
+"""Ranks that are forked from a process that has imported what they need."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flan import rundir
+from flan.local import RankProcesses
+from flan.rundir import RunSettings
+from flan.spec import EvaluateSpec
+from flan.warm import WarmRank, WarmRanks
+from tests.kit.platform import has_ended
+from tests.kit.ranks import PATIENCE_S
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def prepared(folder: Path, *, ranks: int = 1) -> Path:
+    """A run directory whose rank fails at once: what it pins is not in its store."""
+    spec = EvaluateSpec(name="e", model="m", tasks=("rte",)).model_copy(update={"pins": None})
+    settings = RunSettings(attempt=1, store=str(folder / "store"), checkpoints=str(folder / "c"), ranks=ranks)
+    rundir.prepare(folder, spec, settings)
+    return folder
+
+
+def server() -> psutil.Process:
+    """The process that ranks are forked from."""
+    [found] = [each for each in psutil.Process().children() if "flan.warm" in " ".join(each.cmdline())]
+    return found
+
+
+def test_each_rank_ends_with_its_own_status_log_and_outcome(tmp_path: Path) -> None:
+    """One process for all, which has one thread when it forks; a rank that loses it is lost."""
+    with WarmRanks() as ranks:
+        first = ranks.start(prepared(tmp_path / "a")).wait(PATIENCE_S)
+        made_by, threads = server(), server().num_threads()
+        second = ranks.start(prepared(tmp_path / "b")).wait(PATIENCE_S)
+        made_by.suspend()
+        lost = ranks.start(prepared(tmp_path / "c"))
+        made_by.kill()
+
+        assert lost.wait(PATIENCE_S) == -signal.SIGKILL
+    assert (first, second, threads) == (1, 1, 1)
+    assert has_ended(made_by)
+    for name in ("a", "b"):
+        outcome = rundir.read_outcome(tmp_path / name)
+        assert outcome is not None and outcome.code == "internal"
+        assert (tmp_path / name / "logs" / "rank-0.log").read_text().count("Traceback") == 1
+
+
+def test_ending_a_rank_that_has_not_begun_ends_what_it_would_come_from(tmp_path: Path) -> None:
+    """Importing takes seconds: whoever gives up does not wait for it. The next rank has another process."""
+    with WarmRanks() as ranks:
+        first = ranks.start(prepared(tmp_path / "a"))
+        with pytest.raises(subprocess.TimeoutExpired):
+            first.wait(0)
+        first.end()
+
+        assert first.returncode == -signal.SIGKILL
+        again = ranks.start(prepared(tmp_path / "b"))
+        assert isinstance(again, WarmRank)
+        again.end()
+
+
+def test_several_ranks_start_as_ever(tmp_path: Path) -> None:
+    """torchrun makes its processes itself."""
+    with WarmRanks() as ranks:
+        started = ranks.start(prepared(tmp_path / "a", ranks=2))
+        started.end()
+
+    assert isinstance(started, RankProcesses)

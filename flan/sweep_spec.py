@@ -14,13 +14,14 @@
 flan/sweeps.py makes it into the specs of its jobs, flan/sweep_presets.py holds the paper's.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
 from flan.faults import Wrong, refuse
-from flan.spec import Document, Name, Reference, Spec, parse, parse_spec
+from flan.spec import Document, Name, Reference, Spec
+from flan.spec.document import validated
 
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Pointer = Annotated[str, Field(pattern=r"^(/[^/]*){2,}$", max_length=512)]
@@ -122,7 +123,9 @@ class SweepSpec(Document):
                 yield Wrong((field,), "contradiction", said, "leave one of the two out")
 
 
+_ASKED: TypeAdapter[Spec | SweepSpec] = TypeAdapter(Annotated[Spec | SweepSpec, Field(discriminator="kind")])
+
+
 def parse_asked(value: Any) -> Spec | SweepSpec:
     """What `POST /jobs` is asked for: the spec of a job, or of a sweep. Raises InvalidDocument naming every fault."""
-    is_sweep = isinstance(value, Mapping) and value.get("kind") == "sweep"
-    return parse(SweepSpec, value) if is_sweep else parse_spec(value)
+    return cast(Spec | SweepSpec, validated(_ASKED, value, "job spec"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flan.errors import InvalidDocument
 from flan.spec import TuneSpec, parse
-from flan.sweep_spec import SweepSpec
+from flan.sweep_spec import SweepSpec, parse_asked
 from flan.sweeps import MAX_CHILDREN, Need, content_digest, expand
 
 TUNE: dict[str, Any] = {"kind": "tune", "base": "some/model", "mixture": {"collection": "synthetic"}}
@@ -198,6 +198,18 @@ def test_more_jobs_than_a_sweep_may_have_are_refused_before_any_is_made() -> Non
 
     assert found["code"] == "too_many_children"
     assert f"{MAX_CHILDREN:,}" in found["message"]
+
+
+@pytest.mark.parametrize("said", [{"kind": "swep"}, {}])
+def test_a_sweep_is_among_the_kinds_that_can_be_asked_for(said: dict[str, Any]) -> None:
+    """Whoever misses the kind is told of all four."""
+    with pytest.raises(InvalidDocument) as caught:
+        parse_asked({"name": "s"} | said)
+
+    [wrong] = caught.value.problems
+    told = f"{wrong['message']} {wrong.get('hint')}"
+    assert wrong["pointer"] == "/kind"
+    assert all(kind in told for kind in ("tune", "evaluate", "serve", "sweep"))
 
 
 def test_a_need_is_written_as_it_is_read() -> None:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from flan.card import ModelCard
+from flan.data.bases import PRESETS
 from flan.data.mixture import leaf_tasks, part_name, size_of, usable_templates
 from flan.data.rates import mixing_rates
 from flan.errors import FlanError
 from flan.spec import Document, EvaluateSpec, HoldOut, Mixture, ServeSpec, Spec, TuneSpec
 from flan.tasks.task import Task
 from flan.tasks.taxonomy import load_taxonomy
+
+FLOAT_BYTES = 4
 
 
 class ContextTooShort(FlanError):
@@ -77,6 +80,15 @@ class Plan(Document):
     """What may not be as you meant it."""
 
 
+class Room(NamedTuple):
+    """What a tune job takes, at most."""
+
+    memory_bytes: int
+    """Of a rank, for weights, gradients and moments; activations come on top."""
+    disk_bytes: int
+    """Checkpoints and models together."""
+
+
 def make_plan(
     spec: Spec, tasks: Mapping[str, Task], card: ModelCard | None, warnings: Sequence[str] = ()
 ) -> Plan:
@@ -96,6 +108,7 @@ def make_plan(
     planned = _trained(spec, tasks)
     clusters = sorted({task.cluster for task in planned})
     slots = spec.packs_per_step * spec.packed_length
+    room = room_of(spec, card.num_parameters if card else None)
     return Plan(
         kind="tune",
         tasks=planned,
@@ -115,7 +128,7 @@ def make_plan(
         packs_per_step=spec.packs_per_step,
         token_slots_per_step=slots,
         token_slots=slots * spec.steps,
-        disk_bytes=_disk_bytes(spec, card),
+        disk_bytes=room.disk_bytes if room else None,
         warnings=(*warnings, *_warnings(spec, card)),
     )
 
@@ -193,12 +206,22 @@ def _check_context(card: ModelCard | None, num_input: int, name: str, num_target
         )
 
 
-def _disk_bytes(spec: TuneSpec, card: ModelCard | None) -> int | None:
-    """Checkpoints hold fp32 weights and, with AdamW, two fp32 moments."""
-    if card is None:
+def room_of(spec: TuneSpec, num_parameters: int | None) -> Room | None:
+    """What a job takes with a model of so many weights, in fp32 throughout; None where they are not known.
+
+    A rank keeps the weights, and for each that is trained a gradient and, with AdamW, two moments; checkpoints hold
+    what is trained and its moments; the model it makes lies beside, with the one that it starts from where that is a
+    preset. What LoRA or a soft prompt adds is small beside the weights, and left out.
+    """
+    if num_parameters is None:
         return None
-    per_checkpoint = card.num_parameters * (12 if spec.optimizer.name == "adamw" else 4)
-    return per_checkpoint * most_checkpoints(spec) + card.num_parameters * 4
+    trained = num_parameters if spec.method.kind == "full" else 0
+    moments = 2 * trained if spec.optimizer.name == "adamw" else 0
+    models = (2 if spec.base in PRESETS else 1) * num_parameters
+    return Room(
+        memory_bytes=FLOAT_BYTES * (num_parameters + trained + moments),
+        disk_bytes=FLOAT_BYTES * (most_checkpoints(spec) * (trained + moments) + models),
+    )
 
 
 def most_checkpoints(spec: TuneSpec) -> int:

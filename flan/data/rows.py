@@ -59,6 +59,8 @@ class Places(NamedTuple):
     """FLAN_DATA: the folder that holds `hub/`."""
     store: Store | None
     """Artifacts: uploaded rows, task documents, models."""
+    opened: "dict[tuple[str, str], Rows] | None" = None
+    """Rows that were opened before, for whoever reads the same ones many times; None: each time anew."""
 
 
 class MissingRows(FlanError):
@@ -139,6 +141,15 @@ class Rows:
 
 def open_rows(task: Task, split: str, places: Places) -> Rows:
     """The rows of one split. Raises MissingSplit, MissingRows, UnreadableRow, EmptyDataset, StoreCorrupt."""
+    if places.opened is None:
+        return _opened(task, split, places)
+    key = (task.digest(), split)
+    if key not in places.opened:
+        places.opened[key] = _opened(task, split, places)
+    return places.opened[key]
+
+
+def _opened(task: Task, split: str, places: Places) -> Rows:
     source = task.source
     if split not in source.splits:
         raise MissingSplit(

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from flan.card import ModelCard
 from flan.data.bases import PRESETS
-from flan.data.plan import Plan, most_checkpoints
+from flan.data.plan import FLOAT_BYTES, Plan, room_of
 from flan.data.resolve import Resolved, resolve
 from flan.data.rows import Places
 from flan.data.selectors import Library
@@ -25,7 +25,6 @@ CPU_FLOPS, GPU_FLOPS = 5e10, 1e14
 peak in bf16), within a factor of three."""
 START_S = 8.0
 """Until a rank has imported what it needs."""
-_FLOAT_BYTES = 4
 N = TypeVar("N", int, float)
 
 
@@ -129,6 +128,7 @@ class ResolvedChild(NamedTuple):
 def resolve_children(expansion: Expansion, library: Library, places: Places) -> list[ResolvedChild]:
     """Every child, resolved. Raises what resolve() does, with the child's name before it."""
     waiting, done = Awaiting(library), []
+    places = places._replace(opened={})  # the children of a sweep read much the same rows
     for child in expansion.children:
         try:
             done.append(_resolved(child, resolve(child.spec, waiting, places)))
@@ -150,6 +150,7 @@ def plan_sweep(
 ) -> tuple[SweepPlan, list[ResolvedChild]]:
     """What the children of a sweep will take, and those that can be resolved. One that cannot says why in the plan."""
     waiting = Awaiting(library)
+    places = places._replace(opened={})
     parameters: dict[str, int | None] = {}
     planned, done = [], []
     for child in expansion.children:
@@ -198,27 +199,15 @@ def _planned(child: Child, plan: Plan | None, parameters: int | None, refused: s
     if isinstance(spec, TuneSpec):
         slots = spec.steps * spec.packs_per_step * spec.packed_length
         flops = 6.0 * parameters * slots if parameters else None
-        more = {"steps": spec.steps, "token_slots": slots, **_room(spec, parameters)}
+        room = room_of(spec, parameters)
+        more = {"steps": spec.steps, "token_slots": slots, **(room._asdict() if room else {})}
     else:
         prompts = sum(task.num_used * task.num_templates for task in plan.tasks) if plan else None
         # A prompt is as long as it may be, at most, and is read once.
         flops = 2.0 * parameters * prompts * spec.input_length if parameters and prompts else None
-        more = {"num_prompts": prompts, "memory_bytes": _FLOAT_BYTES * parameters if parameters else None}
+        more = {"num_prompts": prompts, "memory_bytes": FLOAT_BYTES * parameters if parameters else None}
     seconds = (None, None) if flops is None else (START_S + flops / CPU_FLOPS, START_S + flops / GPU_FLOPS)
     return told.model_copy(update={**more, "cpu_s": seconds[0], "gpu_s": seconds[1]})
-
-
-def _room(spec: TuneSpec, parameters: int | None) -> dict[str, int | None]:
-    """Memory of a rank and disk of the job, from the number of weights; fp32 throughout."""
-    if parameters is None:
-        return {"memory_bytes": None, "disk_bytes": None}
-    trained = parameters if spec.method.kind == "full" else 0
-    moments = 2 * trained if spec.optimizer.name == "adamw" else 0
-    each = _FLOAT_BYTES * (trained + moments)
-    return {
-        "memory_bytes": _FLOAT_BYTES * (parameters + trained + moments),
-        "disk_bytes": most_checkpoints(spec) * each + _FLOAT_BYTES * parameters,
-    }
 
 
 def _parameters(child: Child, known: Mapping[str, int | None], library: Library) -> int | None:

@@ -24,7 +24,7 @@ from flan.data.resolve import (
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places
 from flan.data.selectors import UnknownCluster, UnknownPreset, UnknownTask, select_tasks
 from flan.errors import Conflict, InvalidDocument, NotFound, StoreCorrupt
-from flan.spec import EvaluateSpec, ServeSpec, Spec, TuneSpec, parse_spec
+from flan.spec import EvaluateSpec, Lora, ServeSpec, Spec, TuneSpec, parse_spec
 from flan.store import Store
 from flan.tasks.task import load_collection
 from flan.tasks.taxonomy import load_taxonomy
@@ -307,6 +307,8 @@ def test_plan_says_what_a_tune_will_do(desk: Desk) -> None:
     assert (plan.packs_per_step, plan.token_slots_per_step, plan.token_slots) == (2, 2_560, 25_600)
     assert plan.disk_bytes == 1_000_000 * (4 + 4)
     assert plan.warnings == ()
+    lora = spec.model_copy(update={"steps": 10, "method": Lora()})
+    assert desk.resolve(lora).plan.disk_bytes == 1_000_000 * 4
 
 
 @pytest.mark.parametrize(

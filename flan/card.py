@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from flan.errors import NotFound
-from flan.spec import Document, Name, Sha256, parse
+from flan.spec import Document, Name, PromptFormat, Sha256, parse
 
 CARD_FILE = "flan.json"
 RENDERER_VERSION = 1
@@ -113,6 +113,10 @@ class Tuning(Document):
     """Time the steps took, what was done twice left out."""
     device_s: float
     """The same, of all ranks together."""
+    prompt_formats: tuple[PromptFormat, ...] = ()
+    """What its rows were asked with; none where that is not on record, or of plain text."""
+    templates_per_task: int | None = None
+    """The most of a task's templates that were drawn; null where that is not on record, or of plain text."""
 
 
 class Lineage(Document):

@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 downloads.data_app.command("leakage")(leaks.data_leakage)
 app.command()(reports.report)
+app.command()(reports.suites)
 app.add_typer(downloads.data_app, name="data")
 app.add_typer(exchange.import_app, name="import")
 app.command("reproduce")(reproduce.reproduce)

@@ -5,7 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-FIGURE_NAMES = ("clusters", "num-clusters", "scale", "instructions", "few-shot")
+from flan.terminal import Output, show_json, show_table
+
+FIGURE_NAMES = (
+    "clusters", "num-clusters", "scale", "instructions", "few-shot", "soft-prompt", "templates-per-task",
+)  # fmt: skip
 
 
 def report(
@@ -73,3 +77,14 @@ def report(
             for ending in ("svg", "png"):
                 save(picture, to / f"{name}.{ending}")
     typer.echo(f"report: {to / 'report.md'}")
+
+
+def suites(output: Output = "text") -> None:
+    """Named evaluations, for `suite` of an evaluate spec: what a publication asks of a model."""
+    from flan.data.suites import load_suites
+
+    found = load_suites()
+    if output == "json":
+        show_json({name: suite.model_dump(mode="json") for name, suite in found.items()})
+        return
+    show_table(("SUITE", "WHAT IT ASKS"), [(name, suite.description) for name, suite in found.items()])

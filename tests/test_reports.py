@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flan.cli import app
+from flan.data.suites import load_suites
 from flan.evaluate.suite import RESULTS
 from tests.evaluate.test_plots import measured
 
@@ -62,3 +63,13 @@ def test_bad_options_are_refused(folders: list[str], wrong: list[str]) -> None:
     result = CliRunner().invoke(app, ["report", *folders, *wrong])
 
     assert result.exit_code == 2
+
+
+def test_suites_are_listed_with_what_they_ask() -> None:
+    """Every name that a spec may give; as JSON with all that it stands for."""
+    listed = CliRunner().invoke(app, ["suites"], catch_exceptions=False).stdout
+    found = json.loads(CliRunner().invoke(app, ["suites", "-o", "json"], catch_exceptions=False).stdout)
+
+    assert all(name in listed for name in load_suites())
+    assert list(found) == list(load_suites())
+    assert found["super-ni/test"]["max_new_tokens"] == 128

@@ -4,9 +4,12 @@ A cell is mean ± standard deviation over templates.
 """
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from flan.evaluate.publication import Report, TaskFigures, TaskLine
+from flan.evaluate.statistics import verdict_of_all
+from flan.tasks.importers.natural_instructions import EVALUATION_METRICS, ROUGE_L
 
 ABSENT = "–"
 
@@ -24,6 +27,7 @@ def grids(report: Report) -> Iterator[Grid]:
     """The tables of a report, those without a row left out."""
     found = (
         _clusters(report),
+        _super_ni(report),
         _tasks(report),
         _templates(report),
         _paired(report),
@@ -71,6 +75,41 @@ def _tasks(report: Report) -> Grid:
         tuple(rows),
         "Mean ± standard deviation over templates, in percent (accuracy unless named)." + starred,
     )
+
+
+def _super_ni(report: Report) -> Grid:
+    """What Super-NaturalInstructions reports: ROUGE-L of all its test categories, then each in its own metric."""
+    asked: list[tuple[str, str, tuple[str, ...]]] = [("all categories", ROUGE_L, tuple(EVALUATION_METRICS))]
+    asked += [(each.replace("_", " "), metric, (each,)) for each, metric in EVALUATION_METRICS.items()]
+    rows = []
+    for name, metric, categories in asked:
+        lines = [
+            line
+            for line in report.tasks
+            if line.cluster in categories and all(each and metric in each.metrics for each in line.figures)
+        ]
+        if lines:
+            rows.append(_benchmark_row(name, lines, metric))
+    return Grid(
+        "Super-NaturalInstructions, English test categories",
+        ("category", "metric", "tasks", "n", *_labels(report), "zero-shot"),
+        tuple(rows),
+        "Mean over rows, in percent, of the tasks that every column has, ± mean of their standard deviations over "
+        "templates.",
+    )
+
+
+def _benchmark_row(name: str, lines: Sequence[TaskLine], metric: str) -> tuple[str, ...]:
+    figures, verdicts = [], []
+    for column in range(len(lines[0].figures)):
+        found = [each for line in lines if (each := line.figures[column]) is not None]
+        mean = sum(each.n * each.metrics[metric] for each in found) / sum(each.n for each in found)
+        spreads = [each.metric_spreads[metric] for each in found if metric in each.metric_spreads]
+        figures.append(_pm(mean, fmean(spreads) if spreads else None))
+        verdicts.append(verdict_of_all(each.verdict for each in found))
+    num_rows = sum(_first(line).n for line in lines)
+    said = "ROUGE-L" if metric == ROUGE_L else "exact match"
+    return (name, said, str(len(lines)), f"{num_rows:,}", *figures, _same(verdicts))
 
 
 def _templates(report: Report) -> Grid:

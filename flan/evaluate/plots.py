@@ -5,6 +5,8 @@
     scale          by the number of weights, tuned and untuned (figure 7)
     instructions   by what the models were asked with (figure 8)
     few-shot       by the number of solved rows before a question (figure 9)
+    soft-prompt    after a prompt was learnt for the task (figure 10)
+    templates-per-task   by the number of templates of each training task (the released code's ablation)
 
 Whiskers and bands are the standard deviation over templates, points single tasks; a hatched bar is not proven
 zero-shot. Published figures are grey, and never of the same thing. Equal reports give equal files.
@@ -28,6 +30,8 @@ from flan.evaluate.published import cited
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _LIGHT = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7")
 """Of these: dark letters can be read on them."""
+_LOW = 0.05
+"""A bar that does not reach behind its figure."""
 INK, GREY, RULE = "#1f2328", "#8a8f98", "#e3e6ea"
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
@@ -84,7 +88,7 @@ def _bars(report: Report, title: str, references: Mapping[str, Style] = {}) -> F
             _dots(axes, place, report, line, i)
         axes.bar([0], [0], color=COLOURS[i % len(COLOURS)], label=column.label)
     for system, style in references.items():
-        _cite(axes, lines, system, style)
+        _cite(axes, report, lines, system, style)
     axes.set_xticks(range(len(lines)), [_tick(line) for line in lines])
     _percent_axis(axes)
     _finish(figure, axes, title, report)
@@ -106,7 +110,7 @@ def _bar(axes: Axes, place: float, line: ClusterLine, column: int, width: float)
     # At the foot, where neither whisker nor point nor published figure can cross it.
     axes.annotate(
         f"{100 * figures.mean:.1f}", (place, 0), xytext=(0, 4), textcoords="offset points", ha="center",
-        fontsize=7.5, fontweight="bold", color=INK if colour in _LIGHT else "white",
+        fontsize=7.5, fontweight="bold", color=INK if colour in _LIGHT or figures.mean < _LOW else "white",
     )  # fmt: skip
 
 
@@ -120,12 +124,13 @@ def _dots(axes: Axes, place: float, report: Report, line: ClusterLine, column: i
     if len(means) > 1:
         axes.plot(
             [place] * len(means), means, "o", markersize=3.2, markerfacecolor="white", markeredgecolor=INK,
-            markeredgewidth=0.7, linestyle="none", zorder=3,
+            markeredgewidth=0.7, linestyle="none", zorder=3, clip_on=False,
         )  # fmt: skip
 
 
-def _cite(axes: Axes, lines: Sequence[ClusterLine], system: str, style: Style) -> None:
-    """Mark what the paper's first figure has for a system, in every cluster that it shows."""
+def _cite(axes: Axes, report: Report, lines: Sequence[ClusterLine], system: str, style: Style) -> None:
+    """Mark what the paper's first figure has for a system, in every cluster with a task that it was asked, too."""
+    theirs = {task.cluster for task in report.tasks if any(each and each.published for each in task.figures)}
     found = {
         each.figure.cluster: each.figure
         for each in cited()
@@ -135,7 +140,7 @@ def _cite(axes: Axes, lines: Sequence[ClusterLine], system: str, style: Style) -
     }
     label = f"{system}{_PUBLISHED}"
     for place, line in enumerate(lines):
-        if (figure := found.get(line.cluster)) is None:
+        if line.cluster not in theirs or (figure := found.get(line.cluster)) is None:
             continue
         value = figure.value / 100
         ends = [place - 0.4, place + 0.4]
@@ -156,7 +161,7 @@ def _lines(
     figure = Figure(figsize=(5.8, 3.9))
     axes = figure.add_subplot()
     series = _series(report, lines, place)
-    if not any(len(points) > 1 for points in series.values()):
+    if not any(len({point.x for point in points}) > 1 for points in series.values()):
         raise NothingToDraw(
             f"a line over {x_label} needs two columns that differ in it",
             hint="give the results of several models, as a sweep leaves them",
@@ -258,8 +263,9 @@ def _note(report: Report, *, has_circles: bool, has_marks: bool) -> str:
     many = f"{templates[0]}" if len(templates) == 1 else f"{templates[0]} to {templates[-1]}"
     verdicts = sorted({each.verdict for each in figures})
     shape, otherwise = ("circles: tasks; whiskers", "hatched") if has_circles else ("bands", "hollow points")
+    num_tasks = f"{len(report.tasks)} task" + ("s" if len(report.tasks) > 1 else "")
     return (
-        f"{len(report.tasks)} tasks, n = {rows:,} rows, {many} templates each; {shape}: one standard deviation "
+        f"{num_tasks}, n = {rows:,} rows, {many} templates each; {shape}: one standard deviation "
         f"over templates.\nZero-shot: {', '.join(verdicts)}; {otherwise}: not proven."
         + ("  * recalled and cross-checked, not read in its source." if has_marks else "")
     )
@@ -296,6 +302,31 @@ def _num_parameters(column: Column) -> float:
     return column.num_parameters
 
 
+def _num_templates(column: Column) -> float:
+    if column.tuned_steps == 0:
+        return 0
+    if column.templates_trained is None:
+        raise NothingToDraw(f"{column.label}: it is not on record how many templates it was tuned on")
+    return column.templates_trained
+
+
+def _by_formats(report: Report) -> Report:
+    """Columns called by what the model was tuned with and asked with, where that tells them apart."""
+    labels = [_formats(column) for column in report.columns]
+    if len({*labels}) < len(labels):
+        return report
+    columns = [
+        column.model_copy(update={"label": label})
+        for column, label in zip(report.columns, labels, strict=True)
+    ]
+    return report.model_copy(update={"columns": tuple(columns)})
+
+
+def _formats(column: Column) -> str:
+    tuned_with = "untuned" if column.tuned_steps == 0 else column.trained_with or "unknown"
+    return f"{tuned_with} → {column.prompt_format}".replace("_", " ")
+
+
 FIGURES: Mapping[str, Callable[[Report], Figure]] = {
     "clusters": lambda report: _bars(
         report, "Zero-shot, by cluster", {"FLAN 137B": "solid", "GPT-3 175B": "dotted"}
@@ -304,6 +335,12 @@ FIGURES: Mapping[str, Callable[[Report], Figure]] = {
         report, "Number of clusters tuned on", "clusters tuned on", _num_clusters
     ),
     "scale": lambda report: _lines(report, "Scale", "weights of the model", _num_parameters, is_log=True),
-    "instructions": lambda report: _bars(report, "Role of instructions"),
+    "instructions": lambda report: _bars(
+        _by_formats(report), "Role of instructions: tuned with → asked with"
+    ),
     "few-shot": lambda report: _bars(report, "Few-shot: solved rows before a question"),
+    "soft-prompt": lambda report: _bars(report, "Soft prompts learnt for the task"),
+    "templates-per-task": lambda report: _lines(
+        report, "Templates per task", "templates of each training task", _num_templates
+    ),
 }

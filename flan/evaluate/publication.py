@@ -32,6 +32,10 @@ class Column(Document):
     """Optimizer updates it was tuned for here; 0: untuned."""
     clusters_seen: tuple[str, ...] | None
     """What it was tuned on; None: not known."""
+    trained_with: str | None = None
+    """What the rows of its last tuning were asked with; None: untuned, or not on record."""
+    templates_trained: int | None = None
+    """The most templates of a task in its last tuning; None likewise."""
     prompt_format: str
     """What a row was asked with."""
     shots: int
@@ -92,6 +96,8 @@ class TaskFigures(Document):
     """Rows that are left then."""
     metrics: dict[str, float]
     """Every metric of the task: mean over templates."""
+    metric_spreads: dict[str, float] = {}
+    """Of each, the standard deviation over templates, where there are several."""
     published: Beside | None
     """The figure of FLAN itself, where one is known."""
     paired: Paired | None = None

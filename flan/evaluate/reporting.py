@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple, get_args
 
 from flan.errors import InvalidDocument, NotFound
@@ -85,6 +85,7 @@ def _labels(results: Sequence[Results]) -> list[str]:
 
 
 def _column(label: str, results: Results) -> Column:
+    tuning = results.lineage.tunings[-1] if results.lineage.tunings else None
     return Column(
         label=label,
         model=results.model,
@@ -93,6 +94,8 @@ def _column(label: str, results: Results) -> Column:
         num_parameters=results.num_parameters,
         tuned_steps=results.lineage.steps,
         clusters_seen=results.lineage.clusters_seen,
+        trained_with=" and ".join(tuning.prompt_formats) or None if tuning else None,
+        templates_trained=tuning.templates_per_task if tuning else None,
         prompt_format=results.prompt_format,
         shots=results.few_shot.shots if results.few_shot else 0,
         choose_by=results.choose_by,
@@ -140,15 +143,19 @@ def _task_figures(one: TaskResult, run: Run, system: str, against: Paired | None
         num_unclean=results.unclean.get(one.task),
         clean=one.clean.mean if one.clean else None,
         clean_n=one.clean.n if one.clean else None,
-        metrics=_over_metrics(one),
+        metrics={name: fmean(figures) for name, figures in _over_metrics(one).items()},
+        metric_spreads={
+            name: stdev(figures) for name, figures in _over_metrics(one).items() if len(figures) > 1
+        },
         published=_beside(one, results, system),
         paired=against,
     )
 
 
-def _over_metrics(one: TaskResult) -> dict[str, float]:
+def _over_metrics(one: TaskResult) -> dict[str, list[float]]:
+    """Metric → its figure through each template."""
     names = one.templates[0].metrics
-    return {name: fmean(template.metrics[name] for template in one.templates) for name in names}
+    return {name: [template.metrics[name] for template in one.templates] for name in names}
 
 
 def _beside(one: TaskResult, results: Results, system: str) -> Beside | None:

@@ -8,21 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flan.evaluate.plots import draw, save
+from matplotlib.figure import Figure
+
+from flan.evaluate.plots import FIGURES, draw, save
 from flan.evaluate.publication import Report
 from flan.evaluate.reporting import Run, report
 from flan.evaluate.results import Results
 
 SPREAD = ("held_out", "task")
 """Axes whose settings measure different tasks: `held_out` of the presets, and `task` of soft prompts."""
-FIGURES: Mapping[str, str] = {
-    "num-clusters": "num-clusters",
-    "scale": "scale",
-    "instructions": "instructions",
-    "few-shot": "few-shot",
-}
-"""Experiment → its picture; every other one is bars by cluster, a bar for each column."""
 BARS = "clusters"
+"""The picture of a sweep that has none of its own name: bars by cluster, a bar for each column."""
 
 
 class Measured(NamedTuple):
@@ -39,19 +35,28 @@ def sweep_report(measured: Sequence[Measured]) -> Report:
     """The report of a sweep's evaluations, of which there is at least one; base models come first."""
     columns: dict[str, list[Results]] = {}
     for one in sorted(measured, key=lambda each: each.results.lineage.steps > 0):
-        told = [label for axis, label in one.labels.items() if axis not in SPREAD]
+        told = [_told(axis, label) for axis, label in one.labels.items() if axis not in SPREAD]
         columns.setdefault(", ".join([one.job, *told]), []).append(one.results)
     return report([Run(_joined(each)) for each in columns.values()], tuple(columns))
 
 
 def draw_sweep(experiment: str | None, made: Report, folder: Path) -> tuple[Path, ...]:
     """The picture of an experiment, as SVG and PNG in `folder`. Raises NothingToDraw."""
-    name = FIGURES.get(experiment or "", BARS)
-    picture = draw(name, made)
+    picture = draw_figure(experiment, made)
     paths = tuple(folder / f"figure.{ending}" for ending in ("svg", "png"))
     for path in paths:
         save(picture, path)
     return paths
+
+
+def draw_figure(experiment: str | None, made: Report) -> Figure:
+    """The picture of an experiment. Raises NothingToDraw."""
+    return draw(experiment if experiment is not None and experiment in FIGURES else BARS, made)
+
+
+def _told(axis: str, label: str) -> str:
+    """A setting in words: a bare number says nothing."""
+    return f"{axis.replace('_', ' ')} {label}" if label.isdigit() else label
 
 
 def _joined(parts: Sequence[Results]) -> Results:

@@ -102,6 +102,7 @@ def tuned_lineage(
 
 
 def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str, draws: str) -> Tuning:
+    leaves = spec.mixture.leaves if spec.objective == "instructions" else ()
     wall_s = round(progress.wall_s, 1)
     return Tuning(
         spec=spec.digest(),
@@ -114,6 +115,8 @@ def _tuning(spec: TuneSpec, pins: Pins, progress: Progress, device: str, draws: 
         device=device,
         wall_s=wall_s,
         device_s=round(wall_s * spec.resources.ranks, 1),
+        prompt_formats=tuple(dict.fromkeys(leaf.prompt_format for leaf in leaves)),
+        templates_per_task=max((leaf.templates_per_task for leaf in leaves), default=None),
     )
 
 

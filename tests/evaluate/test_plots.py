@@ -4,27 +4,43 @@ from pathlib import Path
 
 import pytest
 
+from flan.card import Tuning
 from flan.evaluate.plots import FIGURES, NothingToDraw, draw, save
 from flan.evaluate.publication import Report
 from flan.evaluate.reporting import Run, report
 from flan.reports import FIGURE_NAMES
-from flan.spec import FewShot
+from flan.spec import FewShot, PromptFormat
 from tests.evaluate.test_report import results, task_result
 
 MILLION = 10**6
 
 
 def measured(
-    verdict: str = "proven", *, level: float = 0.5, steps: int = 0, size: int = 10**6, seen: str = "ab"
+    verdict: str = "proven",
+    *,
+    level: float = 0.5,
+    steps: int = 0,
+    size: int = 10**6,
+    seen: str = "ab",
+    tuned_with: PromptFormat = "instructions",
+    asked_with: PromptFormat = "instructions",
 ) -> Run:
+    """Of a model that has seen the clusters `seen`, through as many templates each, where it was tuned."""
     tasks = [
         task_result(name, [level, level + 0.1], cluster=cluster)
         for cluster, names in (("entailment", ("rte", "cb")), ("open_domain_qa", ("arc_easy",)))
         for name in names
     ]
     one = results("m", verdict, *tasks)
-    lineage = one.lineage.model_copy(update={"steps": steps, "clusters_seen": tuple(seen)})
-    return Run(one.model_copy(update={"lineage": lineage, "num_parameters": size}))
+    digest = "d" * 64
+    tuning = Tuning(
+        spec=digest, rows={}, draws=digest, steps=steps, tokens=1, target_tokens=1, ranks=1, device="cpu",
+        wall_s=1.0, device_s=1.0, prompt_formats=(tuned_with,), templates_per_task=len(seen),
+    )  # fmt: skip
+    update = {"steps": steps, "clusters_seen": tuple(seen), "tunings": (tuning,) if steps else ()}
+    lineage = one.lineage.model_copy(update=update)
+    found = {"lineage": lineage, "num_parameters": size, "prompt_format": asked_with}
+    return Run(one.model_copy(update=found))
 
 
 def several() -> Report:
@@ -68,6 +84,15 @@ def test_bars_have_their_value_and_the_published_one_its_trust() -> None:
     assert {bar.get_hatch() for bar in axes.patches if bar.get_height()} == {"////"}
 
 
+def test_a_cluster_of_other_tasks_has_no_published_figure_beside_it() -> None:
+    """What is made up in the same cluster is another thing."""
+    made_up = Run(results("m", "proven", task_result("rule_pairs", [0.0, 0.0], cluster="entailment")))
+    [axes] = draw("clusters", report([made_up])).axes
+
+    assert [text.get_text() for text in axes.texts][:-1] == ["0.0"]
+    assert axes.texts[0].get_color() != "white"
+
+
 def test_lines_are_of_tuned_and_untuned_models() -> None:
     """In the order of their place on the axis."""
     [axes] = draw("scale", several()).axes
@@ -81,7 +106,25 @@ def test_lines_are_of_tuned_and_untuned_models() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["scale", "num-clusters"])
+def test_the_role_of_instructions_is_told_from_the_results() -> None:
+    """What a model was tuned with and asked with, whatever it is called; several alike keep their names."""
+    runs = [
+        measured(),
+        measured(steps=5),
+        measured(steps=5, tuned_with="dataset_name"),
+        measured(steps=5, tuned_with="dataset_name", asked_with="dataset_name"),
+    ]
+    [axes] = draw("instructions", report(runs, ["a", "b", "c", "d"])).axes
+    [alike] = draw("instructions", report([*runs, runs[0]], ["a", "b", "c", "d", "e"])).axes
+
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "untuned → instructions", "instructions → instructions", "dataset name → instructions",
+        "dataset name → dataset name",
+    ]  # fmt: skip
+    assert [text.get_text() for text in alike.get_legend().get_texts()] == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("name", ["scale", "num-clusters", "templates-per-task"])
 def test_one_point_is_no_line(name: str) -> None:
     """Nor is there a place for a model of which it is not known."""
     with pytest.raises(NothingToDraw):

@@ -189,3 +189,29 @@ def test_results_of_before_still_parse() -> None:
     del old["tasks"][0]["best"]
 
     assert parse(Results, old).samples is None
+
+
+def test_super_natural_instructions_are_reported_as_by_their_authors() -> None:
+    """ROUGE-L over the rows of all test categories; exact match of those where the benchmark says so."""
+
+    def asked(name: str, cluster: str, exact: tuple[float, float], rouge: tuple[float, float], n: int) -> Any:
+        templates = [
+            {
+                "index": i, "metric_value": exact[i], "n": n,
+                "metrics": {"super_ni_exact_match": exact[i], "super_ni_rouge_l": rouge[i]},
+            }
+            for i in range(2)
+        ]  # fmt: skip
+        return task_result(name, list(exact), cluster=cluster, n=n, templates=templates)
+
+    entails = asked("a", "textual_entailment", (0.2, 0.4), (0.4, 0.6), 100)
+    titles = asked("b", "title_generation", (0.0, 0.0), (0.1, 0.3), 300)
+    other = asked("c", "sentiment_analysis", (1.0, 1.0), (1.0, 1.0), 100)
+    text = markdown(report([Run(results("m", "proven", entails, titles, other))]))
+
+    [table] = [part for part in text.split("## ") if part.startswith("Super-NaturalInstructions")]
+    assert [line for line in table.splitlines() if line.startswith("| ")][2:] == [
+        "| all categories | ROUGE-L | 2 | 400 | 27.5 ± 14.1 | proven |",
+        "| textual entailment | exact match | 1 | 100 | 30.0 ± 14.1 | proven |",
+        "| title generation | ROUGE-L | 1 | 300 | 20.0 ± 14.1 | proven |",
+    ]

@@ -37,5 +37,5 @@ def test_models_of_different_held_out_clusters_make_one_column(tmp_path: Path) -
     assert [column.label for column in made.columns] == ["base", "tuned, zero-shot", "tuned, few-shot"]
     assert [line.task for line in made.tasks] == ["sentiment", "entailment"]
     assert all(all(line.figures) for line in made.tasks)
-    for path in draw_sweep("templates-per-task", made, tmp_path):
+    for path in draw_sweep("cluster-sweep", made, tmp_path):
         assert path.stat().st_size > 0

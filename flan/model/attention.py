@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from flan.model.segments import Segment, segments_of
-from flan.model.trees import attend_in_trees, is_trees
+from flan.model.trees import attend_at_ends, attend_in_trees, is_trees
 
 NAME = "flan_segments"
 """What the attention is called in the configuration of a network."""
@@ -29,7 +29,10 @@ NAME = "flan_segments"
 
 @dataclass(frozen=True)
 class EndThere:
-    """Stands for a mask: attention is computed under the `mask` in it, and raises Attended."""
+    """Stands for a mask: attention is computed under the `mask` in it, and raises Attended.
+
+    Under trees it is computed at their ends alone.
+    """
 
     mask: Tensor | None
 
@@ -107,6 +110,9 @@ def segment_attention(
     """
     if isinstance(attention_mask, Known):
         return attention_mask.output, None
+    if isinstance(attention_mask, EndThere) and is_trees(attention_mask.mask):
+        assert attention_mask.mask is not None
+        raise Attended(attend_at_ends(query, key, value, attention_mask.mask, _scale(query, scaling)))
     if isinstance(attention_mask, EndThere):
         output, _ = segment_attention(
             module,
@@ -122,8 +128,7 @@ def segment_attention(
         raise Attended(output)
     if is_trees(attention_mask):
         assert attention_mask is not None
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        return attend_in_trees(query, key, value, attention_mask, scale), None
+        return attend_in_trees(query, key, value, attention_mask, _scale(query, scaling)), None
     if not is_bounds(attention_mask):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module,
@@ -137,7 +142,7 @@ def segment_attention(
             **options,
         )
     assert attention_mask is not None
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scale = _scale(query, scaling)
     if query.is_cuda:
         return _attend_on_gpu(query, key, value, attention_mask, scale), None
     with torch.autocast(query.device.type, enabled=False):
@@ -147,6 +152,10 @@ def segment_attention(
         else:
             output = _attend_by_parts(query, key, value, attention_mask, position_bias, dropout, scale)
     return output.transpose(1, 2).contiguous(), None
+
+
+def _scale(query: Tensor, scaling: float | None) -> float:
+    return query.shape[-1] ** -0.5 if scaling is None else scaling
 
 
 def is_bounds(mask: Tensor | None) -> bool:

@@ -10,25 +10,28 @@ in one row, without padding:
     tokens        prompt     option 1  option 2   the next prompt       (options without their last token)
     positions     0 1 2 3    4 5 6     4 5        0 …
 
-The head is computed where a token of an option is expected, nowhere else. An encoder-decoder encodes the prompt
-once; its decoder reads the options as the segments of a pack. What an option scores is what it would score alone,
-to rounding: softmax and sums are fp32 whatever the weights are.
+The head is computed where a token of an option is expected, nowhere else, and so is what only the head reads
+(`flan/model/last_layer.py`). An encoder-decoder encodes the prompt once; its decoder reads the options as the
+segments of a pack. What an option scores is what it would score alone, to rounding: softmax and sums are fp32
+whatever the weights are.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from flan.data.tokens import ContextExceeded, Ids
 from flan.errors import FlanError
 from flan.model.attention import takes_trees
 from flan.model.grouping import Size, fill, group
+from flan.model.last_layer import ends_early, last_layer_at
 from flan.model.load import Model
 from flan.model.masks import block_causal_mask, block_mask
 from flan.model.trees import tree_bounds, tree_mask
@@ -91,9 +94,8 @@ def score_options(
         batch = [pieces[i] for i in indices]
         is_encoder_decoder = model.network.config.is_encoder_decoder
         expected = (_encoder_decoder_logits if is_encoder_decoder else _decoder_logits)(model, batch)
-        chosen_NV = expected.logits.float()[expected.places]
-        logprobs = (-cross_entropy(chosen_NV, expected.tokens, reduction="none")).tolist()
-        _hand_out(batch, logprobs, scores)
+        logprobs_UV = expected.logits.float().log_softmax(-1)
+        _hand_out(batch, logprobs_UV[expected.places, expected.tokens].tolist(), scores)
     found = [[score for score in row if score is not None] for row in scores]
     _check_finite(model, found)
     return found
@@ -142,15 +144,29 @@ def _decoder_logits(model: Model, batch: list[_Piece]) -> _Expected:
     network, device = model.network, model.network.device
     places_U, of_N = np.unique(np.concatenate([places for places, _ in expected]), return_inverse=True)
     trees = tree_bounds([(len(piece.prompt), [len(own) - 1 for own in piece.tokens]) for piece in batch])
-    logits_1UV = network(
-        input_ids=_tensor(np.concatenate(token_ids)[None], device),
-        attention_mask=trees if takes_trees(network, device) else tree_mask(trees).to(device),
-        position_ids=_tensor(np.concatenate(positions)[None], device),
-        use_cache=False,
-        logits_to_keep=_tensor(places_U, device),
-    ).logits
+    ids_1L = _tensor(np.concatenate(token_ids)[None], device)
+    with _ending_at(network, _tensor(places_U, device), ids_1L.shape[1]) as kept_U:
+        logits_1UV = network(
+            input_ids=ids_1L,
+            attention_mask=trees if takes_trees(network, device) else tree_mask(trees).to(device),
+            position_ids=_tensor(np.concatenate(positions)[None], device),
+            use_cache=False,
+            logits_to_keep=kept_U,
+        ).logits
     tokens_N = np.concatenate([tokens for _, tokens in expected])
     return _Expected(logits_1UV[0], _tensor(of_N, device), _tensor(tokens_N, device))
+
+
+@contextmanager
+def _ending_at(network: PreTrainedModel, places_U: Tensor, length: int) -> Iterator[Tensor]:
+    """Within it the network gives its head no more than it must; which places of what it gives are `places_U`."""
+    if not ends_early(network):
+        yield places_U
+        return
+    chosen_1L = torch.zeros(1, length, dtype=torch.bool, device=places_U.device)
+    chosen_1L[0, places_U] = True
+    with last_layer_at(network, chosen_1L):
+        yield torch.arange(len(places_U), device=places_U.device)
 
 
 def _encoder_decoder_logits(model: Model, batch: list[_Piece]) -> _Expected:

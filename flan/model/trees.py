@@ -36,6 +36,10 @@ class Tree(NamedTuple):
     whole: slice
     mask: Tensor
     """(W, K): whether a place of the branches reads a place of the tree."""
+    ends: slice
+    """Where a token of a branch is expected: the prompt's last place, and the branches."""
+    mask_of_ends: Tensor
+    """(1 + W, K): the same of these."""
 
 
 _TREES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -76,15 +80,11 @@ def attend_in_trees(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, s
 
     Sums and products are fp32 whatever the input is. For inference, on a CPU.
     """
-    dtype, repeats = query.dtype, query.shape[1] // key.shape[1]
-    query, key, value = query.float(), key.float(), value.float()
-    if repeats > 1:
-        key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    dtype = query.dtype
+    query, (key, value) = query.float(), _whole(query, key, value)
     output_1LHD = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
     output = output_1LHD.transpose(1, 2)
-    if bounds not in _TREES:
-        _TREES[bounds] = _trees(bounds)
-    for tree in _TREES[bounds]:
+    for tree in trees_of(bounds):
         output[:, :, tree.prompt] = scaled_dot_product_attention(
             query[:, :, tree.prompt],
             key[:, :, tree.prompt],
@@ -103,15 +103,47 @@ def attend_in_trees(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, s
     return output_1LHD.to(dtype)
 
 
+def attend_at_ends(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float) -> Tensor:
+    """The same at the ends of the trees alone; anything elsewhere: for a last layer, of which nothing else is read."""
+    key, value = _whole(query, key, value)
+    output_1LHD = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+    output = output_1LHD.transpose(1, 2)
+    for tree in trees_of(bounds):
+        output[:, :, tree.ends] = scaled_dot_product_attention(
+            query[:, :, tree.ends].float(),
+            key[:, :, tree.whole],
+            value[:, :, tree.whole],
+            attn_mask=tree.mask_of_ends,
+            scale=scale,
+        )
+    return output_1LHD
+
+
+def _whole(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values in fp32, one for each head of the queries."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = key.float(), value.float()
+    return (repeat_kv(key, repeats), repeat_kv(value, repeats)) if repeats > 1 else (key, value)
+
+
+def trees_of(bounds: Tensor) -> list[Tree]:
+    """The trees within these bounds; worked out once."""
+    if bounds not in _TREES:
+        _TREES[bounds] = _trees(bounds)
+    return _TREES[bounds]  # type: ignore[no-any-return]
+
+
 def _trees(bounds: Tensor) -> list[Tree]:
     trees = []
     for root, parts in itertools.groupby(zip(*bounds[0, 0].tolist(), strict=True), key=itemgetter(2)):
         (_, middle, _), *branches = parts
         end = max((end for _, end, _ in branches), default=middle)
-        reads_WK = torch.zeros(end - middle, end - root, dtype=torch.bool)
-        reads_WK[:, : middle - root] = True
+        ends = middle - 1
+        reads_EK = torch.zeros(end - ends, end - root, dtype=torch.bool)
+        reads_EK[:, : middle - root] = True
         for first, last, _ in branches:
             own = torch.ones(last - first, last - first, dtype=torch.bool).tril()
-            reads_WK[first - middle : last - middle, first - root : last - root] = own
-        trees.append(Tree(slice(root, middle), slice(middle, end), slice(root, end), reads_WK))
+            reads_EK[first - ends : last - ends, first - root : last - root] = own
+        prompt, whole = slice(root, middle), slice(root, end)
+        trees.append(Tree(prompt, slice(middle, end), whole, reads_EK[1:], slice(ends, end), reads_EK))
     return trees

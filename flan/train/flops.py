@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from flan.data.packing import Ints, PackedBatch, PackedDecoder
-from flan.train.last_layer import beyond_attention
+from flan.model.last_layer import beyond_attention
 
 Longs = npt.NDArray[np.int64]
 PROBE_SIZE = {"cpu": 2_048, "cuda": 8_192}

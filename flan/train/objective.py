@@ -4,7 +4,7 @@
 
 A sum, never a mean: it is divided once, by the target tokens of the whole step over every rank and
 micro-batch, so that a short answer weighs as much as its tokens, however the step is split up. The head is
-computed at supervised positions alone, and so is what only it reads (flan/train/last_layer.py): targets are a
+computed at supervised positions alone, and so is what only it reads (flan/model/last_layer.py): targets are a
 tenth or a fifth of a pack, and over a large vocabulary the head costs as much as many layers.
 """
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from flan.model.last_layer import beyond_attention, last_layer_at
 from flan.model.masks import Batch, forward
 from flan.train.head import chunked_losses, gives_its_logits, head_at, losses_at_head, losses_of_logits
-from flan.train.last_layer import beyond_attention, last_layer_at
 
 
 class Objective(nn.Module):

@@ -153,6 +153,30 @@ def test_masks_say_what_bounds_say(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masked == [pytest.approx(row, abs=BOUND) for row in bounded]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_last_layer_works_where_a_token_is_expected(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of each prompt and in its options; as a whole layer it would say the same."""
+    asked = tiny_model()
+    asked.network.to(dtype)
+    rows: list[int] = []
+    asked.network.model.layers[-1].mlp.register_forward_hook(
+        lambda _, inputs, __: rows.append(inputs[0].shape[1])
+    )
+    questions = [ids(1, 20), ids(2, 7)], [[option(3, 2), option(4, 0)], [option(5, 4)]]
+
+    found = score_options(asked, *questions, batch_tokens=500)
+    monkeypatch.setattr(scoring, "ends_early", lambda _: False)
+    whole = score_options(asked, *questions, batch_tokens=500)
+
+    assert rows[-2:] == [1 + 2 + 0 + 1 + 4, 20 + 2 + 0 + 7 + 4]
+    for mine, theirs in zip(found, whole, strict=True):
+        assert [one.logprob for one in mine] == pytest.approx(
+            [one.logprob for one in theirs], abs=BOUND if dtype == torch.float32 else 0.1
+        )
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("damage", [float("nan"), float("inf")])
 def test_a_logit_that_is_no_number_is_an_error(architecture: Architecture, damage: float) -> None:

@@ -21,11 +21,11 @@ from transformers import (
 from flan.data.packing import pack_batch
 from flan.data.window import Lengths
 from flan.model.adapters import add_lora
+from flan.model.last_layer import beyond_attention
 from flan.model.load import Model
 from flan.model.masks import to_tensors
 from flan.model.soft_prompt import add_prompt
 from flan.spec import Lora
-from flan.train.last_layer import beyond_attention
 from flan.train.objective import Objective
 from tests.kit.models import TINY_VOCABULARY, tiny_model, tiny_network
 from tests.train.test_objective import _examples as some_examples

@@ -1,16 +1,16 @@
-"""The last layer beyond its attention, at supervised places alone.
+"""The last layer beyond its attention, at chosen places alone.
 
-    # B packs, L positions, N supervised places of a micro-batch, D width
+    # B packs, L positions, N chosen places, D width
 
 What the last layer makes of a place after attention is read by the head, at that place, and by nobody else; and
-the head works at supervised places alone (flan/train/objective.py). So the projection of attention's output,
-the feed-forward block and the last norm are computed for those only, forward and backward: the same loss for an
-eighth less arithmetic in a network of six layers.
+the head works at few places: those that are supervised (flan/train/objective.py), or where a token of an option is
+expected (flan/model/scoring.py). So the projection of attention's output, the feed-forward block and the last norm
+are computed for those only, forward and backward: the same for an eighth less arithmetic in a network of six layers.
 
 A layer is called twice, whatever its family: with all places as far as its attention, which hands out what it
 found and ends the call; then with the chosen places, where attention gives their part of that. Whether a
 network is made so that this is exact is found by asking it. An encoder-decoder's decoder has no place that is not
-supervised.
+chosen.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -31,8 +32,20 @@ from flan.model.segments import causal_bounds
 
 PROBE = 16
 """Tokens that a network is asked."""
-TOLERANCE = 1e-4
-"""Relative to the largest logit: products of other shapes round otherwise."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+"""By the type of the weights, relative to the largest logit: products of other shapes round otherwise."""
+
+_ENDS_EARLY: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def ends_early(network: PreTrainedModel) -> bool:
+    """Whether `network` has something `beyond_attention`; it is asked once."""
+    if network not in _ENDS_EARLY:
+        is_low = network.dtype == torch.bfloat16
+        # Attention within bounds gives fp32, which weights of less take only where they are told to.
+        with torch.autocast(network.device.type, dtype=torch.bfloat16, enabled=is_low):
+            _ENDS_EARLY[network] = bool(beyond_attention(network))
+    return _ENDS_EARLY[network]
 
 
 @contextmanager
@@ -103,7 +116,8 @@ def beyond_attention(network: PreTrainedModel) -> set[nn.Module]:
             handle.remove()
     if found.shape != (1, *expected.shape):
         return set()
-    is_same = (found[0] - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    tolerance = TOLERANCE[expected.dtype] * expected.abs().max()
+    is_same = (found[0] - expected).abs().max() <= tolerance
     # What comes before attention is called twice.
     return {module for module, times in calls.items() if times == 1} if is_same else set()
 

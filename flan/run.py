@@ -8,6 +8,7 @@ import faulthandler
 import os
 import signal
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -59,9 +60,13 @@ def _carry_out(spec: Spec, directory: Path, events: EventWriter | None) -> Endin
         return serve(spec, directory, events)
     if isinstance(spec, EvaluateSpec):
         from flan.evaluate.suite import evaluate
-        from flan.train.ranks import meet
+        from flan.train.ranks import PREPARE_TIMEOUT, meet, process_group
 
-        return evaluate(spec, directory, events, meet(rundir.read_settings(directory).device))
+        ranks = meet(rundir.read_settings(directory).device)
+        # Ranks that have their rows behind them wait until rank 0 has worked out figures.
+        group = process_group(ranks, PREPARE_TIMEOUT) if spec.zero_stage == 3 else nullcontext()
+        with group:
+            return evaluate(spec, directory, events, ranks)
     from flan.train.tune import tune
 
     return tune(spec, directory, events)

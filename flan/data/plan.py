@@ -76,6 +76,9 @@ class Plan(Document):
     """Of the whole job, padding included."""
     disk_bytes: int | None = None
     """Checkpoints and models together at most; None where the size of the model is not known yet."""
+    weight_bytes_per_rank: int | None = None
+    """What an evaluation's weights take on each device: where that is more than it has, set zero_stage: 3, which
+    shares them among the ranks. None where the size of the model is not known yet."""
     warnings: tuple[str, ...] = ()
     """What may not be as you meant it."""
 
@@ -102,7 +105,13 @@ def make_plan(
     if isinstance(spec, EvaluateSpec):
         _check_evaluate_context(spec, tasks, card)
         planned, excluded = _evaluated(spec, tasks), spec.pins.excluded
-        return Plan(kind="evaluate", tasks=planned, excluded=excluded, warnings=tuple(warnings))
+        return Plan(
+            kind="evaluate",
+            tasks=planned,
+            excluded=excluded,
+            weight_bytes_per_rank=_weight_bytes_per_rank(spec, card),
+            warnings=tuple(warnings),
+        )
     _check_base(card)
     _check_context(card, spec.input_length, "target_length", spec.target_length, "/target_length")
     planned = _trained(spec, tasks)
@@ -222,6 +231,13 @@ def room_of(spec: TuneSpec, num_parameters: int | None) -> Room | None:
         memory_bytes=FLOAT_BYTES * (num_parameters + trained + moments),
         disk_bytes=FLOAT_BYTES * (most_checkpoints(spec) * (trained + moments) + models),
     )
+
+
+def _weight_bytes_per_rank(spec: EvaluateSpec, card: ModelCard | None) -> int | None:
+    if card is None:
+        return None
+    num_weights = card.num_parameters // (spec.resources.ranks if spec.zero_stage == 3 else 1)
+    return num_weights * (2 if spec.precision == "bf16" else 4)
 
 
 def most_checkpoints(spec: TuneSpec) -> int:

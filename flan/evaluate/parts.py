@@ -2,7 +2,7 @@
 
 Each rank answers every so-many-th row and keeps what the model said (`flan/evaluate/kept.py`). At the end of a part all
 of them meet: rank 0 hears how it went elsewhere, says how to go on, and reads what all have kept. Nothing else passes
-between ranks, and a model fits each of them.
+between ranks that have the whole model each; those that share its weights take turns (`flan/model/sharding.py`).
 """
 
 import json
@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Literal, NamedTuple, Protocol
 
 from flan.data.rows import Rows
@@ -19,6 +20,7 @@ from flan.evaluate.answering import Answered, answer, answered
 from flan.evaluate.kept import Kept, key_of
 from flan.evaluate.questions import Question, ask, rows_of, scoring_of, templates_of
 from flan.model.load import Model
+from flan.model.sharding import Turns
 from flan.rundir import EventWriter
 from flan.spec import EvaluateSpec
 from flan.stopping import WishReader
@@ -112,9 +114,12 @@ class Found(NamedTuple):
     """Template → rows that could not be asked about."""
 
 
-def answer_part(part: Part, kept: Kept, model: Model, peers: Peers, pauses: Pauses) -> Found | None:
+def answer_part(
+    part: Part, kept: Kept, model: Model, peers: Peers, pauses: Pauses, *, turns: Turns | None = None
+) -> Found | None:
     """Answer this rank's share, meet the others; all answers at rank 0, None elsewhere.
 
+    `turns` are those of a model whose weights the ranks share.
     Raises Stopped at all ranks if it is raised at one; and what is wrong with the task, at rank 0 whichever it was
     found at, elsewhere FailedElsewhere.
     """
@@ -123,6 +128,10 @@ def answer_part(part: Part, kept: Kept, model: Model, peers: Peers, pauses: Paus
     num_skipped: Counter[int] = Counter()
 
     def work() -> None:
+        with turns.taken() if turns is not None else nullcontext():
+            ask_and_answer()
+
+    def ask_and_answer() -> None:
         numbers = rows_of(part.spec, part.task, len(part.rows))
         own = set(numbers[peers.rank :: peers.world_size])
         for asked in ask(part.spec, part.task, part.rows, model, part.shots, () if peers.rank == 0 else own):

@@ -37,6 +37,8 @@ from flan.evaluate.results import CleanResult, Results, TaskFailure, TaskResult
 from flan.evaluate.samples import SAMPLES, SamplesWriter
 from flan.evaluate.summary import Measured, best_template, summarise
 from flan.model.load import Model, load_model
+from flan.model.room import check_weights
+from flan.model.sharding import Turns, shard
 from flan.rundir import EventWriter
 from flan.spec import EvaluateSpec, canonical_json
 from flan.stopping import WishReader
@@ -68,7 +70,7 @@ def evaluate(
     parts = {name: _parts(spec, task, places) for name, task in tasks.items()}
     assert spec.pins is not None and spec.pins.model is not None, "resolve() refuses a preset here"
     source = store.verify_tree(spec.pins.model)
-    model = load_model(source, dtype=_DTYPES[spec.precision], device=settings.device)
+    model, turns = _placed(spec, source, settings.device, peers)
     # Every rank reads the file: each stops at the end of its batch, and so all of them do.
     wishes = WishReader(directory, reads_file=True)
     total = sum(part.num_questions for of_task in parts.values() for part in of_task)
@@ -76,7 +78,7 @@ def evaluate(
     kept = Kept(settings, spec, peers.rank)
 
     def answers(name: str) -> list[Found | None]:
-        return [answer_part(part, kept, model, peers, pauses) for part in parts[name]]
+        return [answer_part(part, kept, model, peers, pauses, turns=turns) for part in parts[name]]
 
     with wishes.listening():
         try:
@@ -95,6 +97,17 @@ def evaluate(
     events.append("results.written", path=RESULTS, summary=summary)
     kept.remove()
     return "done"
+
+
+def _placed(spec: EvaluateSpec, source: Path, device: str, peers: Peers) -> tuple[Model, Turns | None]:
+    """The model in `source` on the devices of the ranks: on each the whole of it, or a part of every weight."""
+    # First on the CPU, where ranks read one file without a copy each; no device need hold all of it.
+    model = load_model(source, dtype=_DTYPES[spec.precision])
+    check_weights(model.card.num_parameters, spec.precision, spec.zero_stage, peers.world_size, device)
+    if spec.zero_stage == 3:
+        return model, shard(model.network, torch.device(device))
+    model.network.to(device)
+    return model, None
 
 
 def _help(tasks: Mapping[str, Task], answers: Callable[[str], list[Found | None]]) -> None:

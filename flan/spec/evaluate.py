@@ -54,7 +54,7 @@ class EvaluateSpec(JobSpec):
     """How answer choices are shown; none: only the text before them says what is asked."""
     prompt_format: EvaluationFormat = "instructions"
     """What a row is asked with; dataset_name and no_template are the paper's ablations, continuation is how it asks
-    models that were never tuned."""
+    models that were never tuned: as one text with its answer, without a separator between and an end behind them."""
     few_shot: FewShot | None = None
     """None: zero-shot."""
     dev: DevRows | None = None
@@ -68,6 +68,9 @@ class EvaluateSpec(JobSpec):
     """Token slots of one forward pass. No effect on the result but rounding."""
     precision: Precision = "fp32"
     """Of weights and computation; softmax and sums are fp32 always."""
+    zero_stage: Literal[0, 3] = 0
+    """0: every rank has the whole model, and ranks share the rows. 3: they share its weights besides, for a model that
+    one device does not hold: slower, as layers travel between ranks. No effect on the result but rounding."""
     input_length: int = Field(default=1_024, ge=4, le=2**20)
     """Longest input, in tokens; a longer one is cut at its long field."""
     missing: Literal["fail", "drop"] = "fail"

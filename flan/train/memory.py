@@ -23,9 +23,9 @@ from flan.data.window import Lengths
 from flan.errors import FlanError
 from flan.model.load import Model
 from flan.model.masks import to_tensors
+from flan.model.room import InsufficientMemory, gib, ranks_here
 from flan.spec import Document, TuneSpec
 from flan.train.objective import Objective
-from flan.train.preflight import InsufficientMemory, gib, ranks_here
 from flan.train.ranks import Ranks
 from flan.train.states import checkpoint_bytes, sizes_of, state_bytes
 

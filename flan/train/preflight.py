@@ -1,24 +1,17 @@
 """What can be known before step 1: that the lengths fit the network, the states the memory, and the
 checkpoints the disk. Hours later the same faults cost hours."""
 
-import os
 import shutil
 from pathlib import Path
 
-import psutil
 import torch
 
 from flan.card import ModelCard
 from flan.data.plan import ContextTooShort, most_checkpoints
 from flan.errors import DiskFull, FlanError
+from flan.model.room import InsufficientMemory, gib, memory_of_rank
 from flan.spec import TuneSpec
 from flan.train.states import FLOAT, Sizes, checkpoint_bytes, state_bytes
-
-
-class InsufficientMemory(FlanError):
-    """Weights, gradients and optimizer states alone exceed the memory there is."""
-
-    code, blame = "insufficient_memory", "user"
 
 
 class InputsNotLearned(FlanError):
@@ -55,15 +48,12 @@ def check_objective(spec: TuneSpec, card: ModelCard) -> None:
 
 def check_memory(spec: TuneSpec, sizes: Sizes, world_size: int, device: torch.device) -> None:
     """Raise InsufficientMemory when the ranks of this node cannot hold their states, activations aside."""
-    if device.type == "cuda":
-        present, num_ranks = torch.cuda.get_device_properties(device).total_memory, 1
-    else:
-        present, num_ranks = psutil.virtual_memory().total, ranks_here(world_size)
-    needed = num_ranks * state_bytes(spec, sizes, world_size)
+    present = memory_of_rank(device, world_size)
+    needed = state_bytes(spec, sizes, world_size)
     if needed > present:
         raise InsufficientMemory(
             f"{sizes.weights:,} parameters at ZeRO stage {spec.zero_stage} over {world_size} ranks need at "
-            f"least {gib(needed)} here; there are {gib(present)}",
+            f"least {gib(needed)} at each; there are {gib(present)}",
             hint="raise zero_stage or resources.ranks, or take a smaller base",
             needed_bytes=needed,
             present_bytes=present,
@@ -82,13 +72,3 @@ def check_disk(spec: TuneSpec, sizes: Sizes, checkpoints: Path) -> None:
             needed_bytes=needed,
             free_bytes=free,
         )
-
-
-def ranks_here(world_size: int) -> int:
-    """How many ranks share this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-
-
-def gib(num_bytes: int) -> str:
-    """A size for people."""
-    return f"{num_bytes / 2**30:.2f} GiB"

@@ -86,7 +86,7 @@ def _rendezvous() -> tuple[int, int, Store]:
 
 
 @contextmanager
-def process_group(ranks: Ranks) -> Iterator[None]:
+def process_group(ranks: Ranks, timeout: timedelta = COLLECTIVE_TIMEOUT) -> Iterator[None]:
     """The collectives of all ranks, for DeepSpeed too: gloo on CPUs, NCCL on GPUs."""
     # Imported here: the accelerator is chosen at import, from the environment that meet() has set.
     import deepspeed
@@ -101,10 +101,10 @@ def process_group(ranks: Ranks) -> Iterator[None]:
         store=PrefixStore("group", ranks.store),
         rank=ranks.rank,
         world_size=ranks.world_size,
-        timeout=COLLECTIVE_TIMEOUT,
+        timeout=timeout,
     )
     try:
-        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=COLLECTIVE_TIMEOUT)
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, timeout=timeout)
         # What imports have made is there to stay: walking it costs a quarter of a second at each collection,
         # which comes in the middle of a step, and before each checkpoint.
         gc.collect()

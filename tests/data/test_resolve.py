@@ -312,6 +312,24 @@ def test_plan_says_what_a_tune_will_do(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, 4_000_000),
+        ({"precision": "bf16"}, 2_000_000),
+        ({"resources": {"ranks": 4}}, 4_000_000),
+        ({"resources": {"ranks": 4}, "zero_stage": 3}, 1_000_000),
+    ],
+)
+def test_plan_says_what_weights_an_evaluation_has_on_each_device(
+    desk: Desk, fields: dict[str, Any], expected: int
+) -> None:
+    """All of them, unless the ranks share them."""
+    desk.add_model("base", card())
+
+    assert desk.resolve(evaluate("mood", **fields)).plan.weight_bytes_per_rank == expected
+
+
+@pytest.mark.parametrize(
     ("changes", "seen", "said"),
     [
         ({"tokens_per_step": 8_192}, (), "a step has 7,680 token slots, not 8,192: 6 packs of 1,280"),

@@ -27,7 +27,6 @@ from flan.store import Store, tree_digest
 from flan.tasks.task import load_collection
 from tests.evaluate.asking import carried_out, events_of, prepared, results_of, run, samples_of
 from tests.kit.models import tiny_model
-from tests.kit.ranks import run_ranks
 from tests.model.naive import target_logprobs
 
 TASKS = ["shop_reviews", "marble_counts", "weather_tables"]
@@ -204,24 +203,6 @@ def test_it_goes_on_where_it_was_stopped(
     assert results_of(directory).tasks == results_of(undisturbed).tasks
     assert tree_digest(directory / SAMPLES) == tree_digest(undisturbed / SAMPLES)
     assert not list((directory.parent / FOLDER).iterdir())
-
-
-@pytest.mark.slow
-def test_two_ranks_share_the_rows(folder: Path, tmp_path: Path) -> None:
-    """The same choices and texts as one rank, and the same scores to rounding; both find broken rows alike."""
-    fields = {"tasks": TASKS, "limit": 5, "input_length": 60}
-    alone = carried_out(folder, **fields)
-    _, directory = prepared(tmp_path, **fields)
-
-    run_ranks(["flan", "run", str(directory)], 2, tmp_path / "log")
-
-    one, two = results_of(alone), results_of(directory)
-    assert [task.model_dump() for task in two.tasks] == [task.model_dump() for task in one.tasks]
-    for mine, theirs in zip(samples_of(directory), samples_of(alone), strict=True):
-        assert mine.get("choice", mine.get("output")) == theirs.get("choice", theirs.get("output"))
-        assert mine.get("logprobs", []) == pytest.approx(theirs.get("logprobs", []), abs=1e-4)
-    progress = [event.data for event in events_of(directory) if event.type == "progress"]
-    assert progress[-1]["done"] == progress[-1]["total"]
 
 
 @pytest.mark.parametrize("rule", ["per_token", "per_byte", "pmi"])

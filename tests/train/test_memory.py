@@ -13,12 +13,12 @@ from flan.data.packing import pack_lengths
 from flan.data.sides import with_measured_sides
 from flan.data.window import Lengths
 from flan.model.load import Architecture
+from flan.model.room import InsufficientMemory
 from flan.rundir import EVENTS, EventWriter, RunSettings, read_events
 from flan.spec import TuneSpec, parse
 from flan.train import memory
 from flan.train.checkpoint import CheckpointState, names
 from flan.train.memory import OutOfMemory, out_of_memory_is_told, plan_memory, ways_out, worst_packs
-from flan.train.preflight import InsufficientMemory
 from flan.train.prepare import Run, plan_steps, with_sides
 from flan.train.progress import Progress
 from flan.train.ranks import Ranks, meet

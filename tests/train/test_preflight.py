@@ -8,10 +8,10 @@ import torch
 from flan.card import Contract, Lineage, ModelCard
 from flan.data.plan import ContextTooShort
 from flan.errors import DiskFull
+from flan.model.room import InsufficientMemory
 from flan.spec import TuneSpec, parse
 from flan.train.preflight import (
     InputsNotLearned,
-    InsufficientMemory,
     check_context,
     check_disk,
     check_memory,

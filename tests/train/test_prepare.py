@@ -17,8 +17,9 @@ from flan.data.resolve import open_pinned_rows, pinned_tasks
 from flan.data.rows import Places
 from flan.errors import DiskFull, FlanError
 from flan.model.load import Model
+from flan.model.room import InsufficientMemory
 from flan.train.base import load_base
-from flan.train.preflight import InputsNotLearned, InsufficientMemory
+from flan.train.preflight import InputsNotLearned
 from flan.train.prepare import Run, check
 from flan.train.ranks import meet
 from flan.train.selftest import SelfTestFailed

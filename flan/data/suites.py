@@ -27,6 +27,8 @@ T0_HELD_OUT = (
     "anli_r1", "anli_r2", "anli_r3", "cb", "rte", "wsc", "winogrande", "copa", "story_cloze", "hellaswag", "wic",
 )  # fmt: skip
 SHOTS = FewShot(shots=16, max_tokens=960)
+CONTINUED_SHOTS = SHOTS.model_copy(update={"before_target": " "})
+"""The same before a text that goes on: an answer follows it after a blank, solved or not."""
 NEAREST = 5
 
 
@@ -130,7 +132,7 @@ def _forms(name: str, tasks: tuple[str, ...], said: str) -> Iterator[tuple[str, 
             if is_tuned
             else "as a text to go on with, for a model that was never tuned"
         )
-        for shots, few_shot in (("", None), ("/few-shot", SHOTS)):
+        for shots, few_shot in (("", None), ("/few-shot", SHOTS if is_tuned else CONTINUED_SHOTS)):
             behind = ", behind up to 16 solved rows within 960 tokens" if few_shot else ""
             yield (
                 f"{name}{suffix}{shots}",

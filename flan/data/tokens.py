@@ -196,6 +196,29 @@ def encode_branches(
     return np.array(alone[:shared], np.int32), [np.array(whole[shared:], np.int32) for whole in wholes]
 
 
+def encode_continued(
+    tokenizer: AnyTokenizer, contract: Contract, text: str, answers: Sequence[str], between: str = " "
+) -> tuple[Ids, tuple[Ids, ...]]:
+    """Ids of `text`, and of each of `answers` as it goes on after `between`: for a model that was never tuned.
+
+    It knows no separator and ends no answer, so a decoder's text has neither: text and answer are tokenised as one,
+    and where that moves the text's last tokens the answers have them. An encoder-decoder reads the text as ever;
+    what it would write has no end. As lm-evaluation-harness scores (`loglikelihood`).
+    """
+    if contract.architecture == "encoder_decoder":
+        written = [np.array(ids, np.int32) for ids in text_ids(tokenizer, answers)]
+        return encode_prompt(tokenizer, contract, text), tuple(written)
+    stem, rests = encode_branches(tokenizer, text.rstrip(" "), [between + answer for answer in answers])
+    return np.array([*opening_ids(contract), *stem], np.int32), tuple(rests)
+
+
+def cue_ids(tokenizer: AnyTokenizer, contract: Contract, *, is_continued: bool) -> Ids:
+    """What stands before an answer to no input at all; to a text that goes on, the model's first id."""
+    if is_continued and contract.architecture == "decoder":
+        return np.array(opening_ids(contract) or contract.end_ids, np.int32)
+    return encode_prompt(tokenizer, contract, "")
+
+
 def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
     """Length of the prefix that both have."""
     pairs = enumerate(zip(first, second, strict=False))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from flan.data.tokens import Ids, encode_prompt
+from flan.data.tokens import Ids, cue_ids
 from flan.evaluate.kept import Key, Said, key_of
 from flan.evaluate.metrics import worth
 from flan.evaluate.metrics.reply import Reply
@@ -90,7 +90,8 @@ def _ranked(spec: EvaluateSpec, batch: list[Question], model: Model) -> list[Sai
     chunks: list[Sequence[Ids]] = [
         after_cue[i : i + OPTIONS_OF_CUE] for i in range(0, len(after_cue), OPTIONS_OF_CUE)
     ]
-    cue: Ids = encode_prompt(model.tokenizer, model.card.contract, "")
+    is_continued = spec.prompt_format == "continuation"
+    cue = cue_ids(model.tokenizer, model.card.contract, is_continued=is_continued)
     scores = score_options(
         model,
         [*(question.prompt_ids for question in batch), *[cue] * len(chunks)],

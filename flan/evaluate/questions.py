@@ -11,7 +11,15 @@ from flan.card import ModelCard
 from flan.data.mixture import sample
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.shots import Prompt, Shots, Solved
-from flan.data.tokens import ContextExceeded, Ids, InputTooLong, Reader, encode_target, fit
+from flan.data.tokens import (
+    ContextExceeded,
+    Ids,
+    InputTooLong,
+    Reader,
+    encode_continued,
+    encode_target,
+    fit,
+)
 from flan.errors import FlanError
 from flan.spec import EvaluateSpec
 from flan.tasks.options import layout_of
@@ -155,11 +163,17 @@ def _question(
     prompt = Prompt(fitted.rendered.input, fitted.tokens.input_ids, ())
     if solved:
         prompt = solved.before(fitted, chosen, length, tokenizer, card.contract)
+    prompt_ids = prompt.ids
+    if spec.prompt_format == "continuation":
+        between = spec.few_shot.before_target if spec.few_shot else " "
+        prompt_ids, option_ids = encode_continued(
+            tokenizer, card.contract, prompt.text, option_texts, between
+        )
     return Question(
         template=template,
         row=number,
         prompt=prompt.text,
-        prompt_ids=prompt.ids,
+        prompt_ids=prompt_ids,
         was_cut=fitted.was_cut,
         num_exemplars=len(prompt.exemplars),
         choices=rendered.choices,

@@ -17,7 +17,7 @@ from flan.spec import (
 )
 from flan.tasks.taxonomy import Verdict
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Raised whenever the same model, rows and templates would get another figure than before."""
 INTERVAL = "bootstrap over rows (2,000 resamples) of the mean over templates, 95%, percentiles"
 INTERVAL_OF_GROUPS = INTERVAL.replace("rows", "questions, each with all its rows")

@@ -6,7 +6,8 @@ Rules and their sources:
     per_token   the same over the option's tokens, its end included (Brown et al. 2020, 2.4)
     per_byte    the same over the option's bytes in UTF-8, at least one
     pmi         log p(option | prompt) - log p(option | cue), where the cue is what stands before every answer, the
-                end of an input, and no input (domain-conditional: Holtzman et al. 2021)
+                end of an input, and no input (domain-conditional: Holtzman et al. 2021); for a text that the answer
+                goes on, the model's first id
 """
 
 import math

@@ -64,6 +64,9 @@ def test_a_suite_is_written_into_the_spec() -> None:
     assert with_suite(spec(tasks=["rte"])) == spec(tasks=["rte"])
     baseline = with_suite(spec(suite="flan2021/entailment/baseline"))
     assert (baseline.prompt_format, baseline.dev) == ("continuation", None)
+    solved = with_suite(spec(suite="flan2021/entailment/baseline/few-shot")).few_shot
+    assert solved is not None
+    assert solved.before_target == " "  # as before the answer that is asked for
 
 
 def test_what_the_spec_says_itself_wins() -> None:

@@ -5,12 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from flan.card import Contract
 from flan.data.tokens import (
     InputTooLong,
     TargetTooLong,
     UnusableTokenizer,
+    cue_ids,
     encode,
     encode_branches,
+    encode_continued,
     encode_prompt,
     encode_target,
     fit,
@@ -201,3 +204,39 @@ def test_a_token_that_spans_the_border_belongs_to_the_branches() -> None:
     assert tokenizer.decode([*shared, *apart]) == "posi!"
     assert tokenizer.decode(spaced) == "red"
     assert tokenizer.decode(after) == " blue"
+
+
+def test_an_untuned_decoder_reads_prompt_and_answer_as_one_text() -> None:
+    """No separator between them and no end behind, however the border is tokenised; spaces at it are one."""
+    tokenizer, contract = TOKENIZER, DECODER
+
+    for text in ("A dog or a cat?", "A dog or a cat? "):
+        prompt, answers = encode_continued(tokenizer, contract, text, ["dog", "happy cat"])
+
+        for answer, ids in zip(("dog", "happy cat"), answers, strict=True):
+            whole = tokenizer.encode(f"{text.rstrip()} {answer}", add_special_tokens=False)
+            assert [*prompt, *ids] == [*contract.prefix_ids, *whole]
+    alone, none = encode_continued(tokenizer, contract, "red ", [])
+    assert (tokenizer.decode(alone), none) == ("red", ())
+
+
+def test_an_untuned_encoder_decoder_reads_the_text_as_ever() -> None:
+    """What its decoder would write has no end."""
+    tokenizer, contract = TOKENIZER, make_contract(TOKENIZER, "encoder_decoder")
+
+    prompt, (answer,) = encode_continued(tokenizer, contract, "red", ["blue"])
+
+    assert prompt.tolist() == encode_prompt(tokenizer, contract, "red").tolist()
+    assert answer.tolist() == encode_target(tokenizer, contract, "blue").tolist()[: -len(contract.end_ids)]
+
+
+def test_the_cue_is_what_stands_before_every_answer() -> None:
+    """The end of an empty input; before a text that goes on, the model's first id, or its end where it has none."""
+    with_start = DECODER.model_copy(update={"prefix_ids": (7,)})
+
+    def cue(contract: Contract, *, is_continued: bool) -> list[int]:
+        return cue_ids(TOKENIZER, contract, is_continued=is_continued).tolist()
+
+    assert cue(with_start, is_continued=False) == [7, *DECODER.separator_ids]
+    assert cue(with_start, is_continued=True) == [7]
+    assert cue(DECODER, is_continued=True) == list(DECODER.end_ids)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flan.data.rows import Places, Rows, open_rows
+from flan.data.shots import Shots
 from flan.data.tokens import ContextExceeded, encode
 from flan.evaluate.questions import NoChoices, Question, ask, rows_of, scoring_of, templates_of
 from flan.spec import EvaluateSpec, parse
@@ -86,6 +87,23 @@ def test_ids_are_those_of_training(name: str) -> None:
             assert right.tolist() == trained.target_ids.tolist()
         else:
             assert question.references[0] in MODEL.tokenizer.decode(trained.target_ids)
+
+
+@pytest.mark.parametrize("before", [None, "\n"])
+def test_an_untuned_model_is_asked_with_one_text(before: str | None) -> None:
+    """Prompt and answer are tokenised together, the answer behind what stands before those of solved rows."""
+    rows = open_rows(task("shop_reviews"), "validation", NOWHERE)
+    few_shot = {"shots": 2, "before_target": before, "split": "validation"} if before else None
+    asking = spec(prompt_format="continuation", few_shot=few_shot)
+    shots = Shots(asking, asking.few_shot, task("shop_reviews"), rows) if asking.few_shot else None
+
+    [asked, *_] = ask(asking, task("shop_reviews"), rows, MODEL, shots)
+
+    question = asked.questions[0]
+    assert question.num_exemplars == (2 if before else 0)
+    for choice, ids in zip(question.choices, question.option_ids, strict=True):
+        text = f"{question.prompt}{before or ' '}{choice}"
+        assert [*question.prompt_ids, *ids] == MODEL.tokenizer.encode(text, add_special_tokens=False)
 
 
 def test_what_is_written_is_compared_with_targets() -> None:

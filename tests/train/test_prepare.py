@@ -67,15 +67,15 @@ def test_a_run_that_would_teach_other_things_does_not_begin(
 @pytest.mark.parametrize(
     ("error", "look", "found"),
     [
-        (InsufficientMemory, "psutil.virtual_memory", {"total": 200_000}),
-        (DiskFull, "shutil.disk_usage", {"free": 200_000}),
+        (InsufficientMemory, "flan.model.room.psutil.virtual_memory", {"total": 200_000}),
+        (DiskFull, "flan.train.preflight.shutil.disk_usage", {"free": 200_000}),
     ],
 )
 def test_a_run_that_cannot_hold_its_states_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[FlanError], look: str, found: dict[str, int]
 ) -> None:
     """On a machine with two hundred kilobytes of memory, or of disk."""
-    monkeypatch.setattr(f"flan.train.preflight.{look}", lambda *_: SimpleNamespace(**found))
+    monkeypatch.setattr(look, lambda *_: SimpleNamespace(**found))
 
     with pytest.raises(error):
         _check(tmp_path, _as_it_is)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tests.api.commands.conftest import Flan, Started
 from tests.api.world import NODE, World, claim, finish, tune
-from workers.ledger import jobs, nodes
+from workers.ledger import jobs, nodes, sweeps
 from workers.ledger.leases import Ending, Failure
 
 SPEC = """
@@ -19,6 +19,13 @@ name: tiny
 base: preset:nano
 steps: 10
 mixture: {collection: synthetic, tasks: [shop_reviews]}
+"""
+SWEEP = """
+kind: sweep
+name: pair
+jobs:
+  first: {kind: tune, base: "preset:nano", steps: 10, mixture: {collection: synthetic, tasks: [shop_reviews]}}
+  after: {kind: evaluate, model: "job:first", collection: synthetic, tasks: [rule_pairs]}
 """
 HINT = "lower optimizer.learning_rate"
 
@@ -155,3 +162,28 @@ def test_logs_and_results_are_shown(flan: Flan, world: World) -> None:
     ]
     assert [(each["id"], each["choice"]) for each in map(json.loads, asked.splitlines())] == [("1", "yes")]
     assert flan("jobs", "samples", world.evaluated, "--task", "other") == (0, "", "")
+
+
+def test_the_jobs_of_a_sweep_are_listed_with_how_they_stand(
+    flan: Flan, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """A line for each, why it has not succeeded, as JSON all of it; a job that is no sweep has none."""
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP)
+    made = json.loads(flan("jobs", "create", "-f", str(file), "-o", "json")[1])
+    listed = json.loads(flan("jobs", "children", made["id"], "-o", "json")[1])
+    first, after = listed
+    flan("jobs", "cancel", first["job_id"])
+    with sessions.begin() as session:
+        sweeps.advance(session, made["id"])
+    status, table, _ = flan("jobs", "children", made["id"])
+    refused, _, said = flan("jobs", "children", first["job_id"])
+
+    assert [each["kind"] for each in listed] == ["tune", "evaluate"]
+    assert status == 0
+    lines = {line.split()[0]: line for line in table.splitlines()[1:] if line.strip()}
+    assert "cancelled" in lines[first["id"]]
+    assert "failed" in lines[after["id"]]
+    assert first["job_id"] in lines[after["id"]].split("failed")[1]
+    assert refused != 0
+    assert "is no sweep" in said

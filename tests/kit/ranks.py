@@ -58,13 +58,19 @@ def kill(processes: Sequence[subprocess.Popen[bytes]], rank: int) -> None:
         process.wait(PATIENCE_S)
 
 
-def wait_until(is_true: Callable[[], bool], what: str, alive: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+def wait_until(
+    is_true: Callable[[], bool],
+    what: str,
+    alive: Sequence[subprocess.Popen[bytes]] = (),
+    *,
+    patience_s: float = PATIENCE_S,
+) -> None:
     """Return once `is_true`; fails when that takes too long or a process of `alive` has ended before."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not is_true():
         ended = [process.args for process in alive if process.poll() is not None]
         assert not ended or is_true(), f"ended before {what}: {ended}"
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}"
         time.sleep(0.01)
 
 

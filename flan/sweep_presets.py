@@ -77,7 +77,8 @@ _SIZES: Mapping[Scale, _Size] = {
         tasks=("*",),
         tune=_TINY_LENGTHS
         | {"steps": 8, "tokens_per_step": 1_280, "optimizer": _ADAMW, "precision": "fp32", "checkpoint_every": 4},
-        measure={"limit": 8, "templates_per_task": 3, "input_length": 128, "max_new_tokens": 8},
+        # A question takes 80 tokens at most, and so does a solved row.
+        measure={"limit": 8, "templates_per_task": 3, "input_length": 256, "max_new_tokens": 8},
         start=_TINY_LENGTHS | {"steps": 1, "tokens_per_step": 160, "vocabulary_size": 1_024, "precision": "fp32"},
         ladder=("nano", "micro"),
         clusters=("entailment", "sentiment", "reading_comprehension"),
@@ -85,7 +86,7 @@ _SIZES: Mapping[Scale, _Size] = {
         instructed=("entailment",),
         prompted={"rule_pairs": "entailment"},
         superglue=("rule_pairs", "word_senses"),
-        shots={"shots": 2, "max_tokens": 96},
+        shots={"shots": 2, "max_tokens": 256},
         prompt_steps=8,
     ),
     "small": _Size(

@@ -136,6 +136,11 @@ def test_every_experiment_comes_to_its_end_and_draws_its_figure(preset: str, tmp
             assert figure["n"] == 8
             low, high = figure["interval"]
             assert low <= figure["mean"] <= high
+    for path in (tmp_path / CHILDREN).glob("*/run/results.json"):
+        measured = json.loads(path.read_text()).get("tasks", ())
+        assert [
+            each["num_pruned"] for task in measured for each in task["templates"] if each["num_pruned"]
+        ] == []
     said = picture_of(tmp_path)
     assert "one standard deviation over templates" in said
     assert [word for word in words if word not in said] == []

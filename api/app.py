@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from api import auth, openapi, problems, reference
+from api import auth, dashboard, openapi, problems, reference
 from api.catalog import idempotency
 from api.deps import Platform
 from api.door import Door
@@ -28,6 +28,7 @@ from api.routes import (
     openai,
     published,
     render,
+    session,
     status,
     tasks,
     template_sets,
@@ -51,6 +52,7 @@ ROUTERS = (
     answers.router,
     openai.router,
     keys.router,
+    session.router,
     status.router,
 )
 
@@ -86,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.platform = here
     problems.install(app)
+    dashboard.install(app)
     reference.install(app)
     for router in ROUTERS:
         app.include_router(router)

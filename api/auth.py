@@ -2,28 +2,40 @@
 
 A key is `flan_<id>_<secret>`. The secret is 256 random bits, so its plain sha256 tells nothing about it; the
 database holds only that. A key is looked up at every request: revoked means refused at the next one.
+
+A browser shows its key once (POST /session) and is known by a cookie from then on: one that no script can read, that
+browsers send with requests of our own pages alone (SameSite=Strict), and that changes something only where the
+request says that it comes from here (Origin).
 """
 
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.params import Depends as DependsParameter
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
 
-from api import reference
-from api.catalog import keys
+from api import dashboard, reference
+from api.catalog import keys, sign_ins
+from api.catalog.tables import ApiKey
 from api.deps import Here
 from api.parameters import refuse_unknown
 from api.problems import HttpError
 
 Scope = Literal["jobs:read", "jobs:write", "data:write", "generate", "admin", "metrics:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-_PUBLIC_PATHS = frozenset({"/", reference.PATH, reference.FILES_PATH, "/openapi.json"})
+COOKIE = "flan_session"
+_PUBLIC_PATHS = frozenset({*dashboard.PATHS, reference.PATH, reference.FILES_PATH, "/openapi.json"})
+_CHANGE_NOTHING = frozenset({"GET", "HEAD"})
 _bearer = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: flan_…")
+_cookie = APIKeyCookie(
+    name=COOKIE, auto_error=False, scheme_name="session", description="Of a browser: POST /session sets it."
+)
 
 
 class Unauthenticated(HttpError):
@@ -41,6 +53,12 @@ class Forbidden(HttpError):
     """The key is good, but not for this."""
 
     code, status = "forbidden", 403
+
+
+class ForeignOrigin(HttpError):
+    """A page of another site asks with the cookie of ours."""
+
+    code, status = "foreign_origin", 403
 
 
 class NewKey(NamedTuple):
@@ -69,7 +87,7 @@ class UndeclaredScope(Exception):
 def new_key() -> NewKey:
     """A fresh key."""
     key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-    return NewKey(key_id, f"flan_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
+    return NewKey(key_id, f"flan_{key_id}_{secret}", digest_of(secret))
 
 
 def key_id_of(text: str) -> str:
@@ -89,11 +107,19 @@ class Needs:
         request: Request,
         here: Here,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        token: Annotated[str | None, Depends(_cookie)],
     ) -> Caller:
-        """The caller. Raises Unauthenticated, Forbidden."""
-        if credentials is None or len(request.headers.getlist("authorization")) != 1:
+        """The caller. Raises Unauthenticated, ForeignOrigin, Forbidden."""
+        if "authorization" in request.headers:
+            if credentials is None or len(request.headers.getlist("authorization")) != 1:
+                raise Unauthenticated("one bearer key is needed", hint="send Authorization: Bearer flan_…")
+            with here.sessions.begin() as session:
+                caller = _caller_of(key_of(session, credentials.credentials))
+        elif token is not None:
+            refuse_other_origins(request)
+            caller = _signed_in(here, token)
+        else:
             raise Unauthenticated("a key is needed", hint="send Authorization: Bearer flan_…")
-        caller = _authenticate(here, credentials.credentials)
         if not caller.may(self.scope):
             raise Forbidden(
                 f"the key {caller.key_id} lacks the scope {self.scope}",
@@ -157,16 +183,47 @@ def declared_scopes(app: FastAPI) -> Iterator[tuple[str, str, Scope | None]]:
             raise UndeclaredScope(f"{context.path} is served without a scope")
 
 
-def _authenticate(here: Here, text: str) -> Caller:
+def key_of(session: Session, text: str) -> ApiKey:
+    """The key that is written out in `text`. Raises Unauthenticated."""
     refused = Unauthenticated("the key is not valid", hint="it may be mistyped, expired or revoked")
     key_id, secret = key_id_of(text), text.rpartition("_")[2]
     if not key_id.isalnum() or not secret.isalnum():
         raise refused
-    with here.sessions.begin() as session:
-        key = keys.usable(session, key_id)
+    key = keys.usable(session, key_id)
     # Compared also when there is no such key, so that the time taken does not tell which ids exist.
     expected = key.secret_sha256 if key else "0" * 64
-    is_right = secrets.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), expected)
+    is_right = secrets.compare_digest(digest_of(secret), expected)
     if key is None or not is_right:
         raise refused
+    return key
+
+
+def digest_of(secret: str) -> str:
+    """What the database keeps of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def refuse_other_origins(request: Request) -> None:
+    """Raise ForeignOrigin where a request that changes something does not say that it comes from our own pages."""
+    if request.method in _CHANGE_NOTHING:
+        return
+    origin = request.headers.get("origin")
+    if origin is None or urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        raise ForeignOrigin(
+            "the request does not come from this platform's own pages",
+            hint="programs send a key instead of a cookie: Authorization: Bearer flan_…",
+        )
+
+
+def _signed_in(here: Here, token: str) -> Caller:
+    """Who signed in as the holder of `token`. Raises Unauthenticated: it is over, or its key is."""
+    with here.sessions.begin() as session:
+        found = sign_ins.find(session, digest_of(token))
+        key = keys.usable(session, found.key_id) if found else None
+        if key is None:
+            raise Unauthenticated("nobody is signed in here any more", hint="sign in with a key")
+        return _caller_of(key)
+
+
+def _caller_of(key: ApiKey) -> Caller:
     return Caller(key.id, frozenset(key.scopes))

@@ -60,11 +60,12 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 8000,
     home: Annotated[Path, typer.Option(envvar="FLAN_HOME", help="Where everything is kept.")] = Path(".flan"),
+    dashboard: Annotated[bool, typer.Option(help="Build the dashboard where it is missing.")] = True,
 ) -> None:
     """Run the whole platform on this machine, until Ctrl-C."""
     from api.up import up as run_platform
 
-    run_platform(home, host=host, port=port)
+    run_platform(home, host=host, port=port, dashboard=dashboard)
 
 
 @app.command()

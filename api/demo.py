@@ -242,7 +242,8 @@ def demo(home: Path, data: Path | None, base: str) -> None:
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
         console.print(
             f"\nDone in {minutes} min {seconds} s. Everything stays under {home}: [bold]make up[/] (or `flan up`) "
-            f"brings it back,\nthe served model too. API reference: {client.address}/docs"
+            f"brings it back,\nthe served model too, and the dashboard that shows it: [bold]http://127.0.0.1:8000/[/], "
+            f"signed in with the key\nin {home / 'key'}."
         )
 
 

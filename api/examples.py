@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 ANSWERS_FILE = "example_answers.json"
 JOB_ID = "job_01k9zv5c3q8r7t6w5x4y3z2a1b"
 KEY_ID = "3f9a1c0b7d2e"
+SHOWN_SECRET = "0123456789abcdef" * 4
 _JOB = {"job_id": JOB_ID}
 _REVIEWS = (
     '{"text": "A warm and funny film.", "label": "good"}\n{"text": "Two hours too long.", "label": "bad"}\n'
@@ -145,6 +146,9 @@ EXAMPLES: dict[str, Example] = {
     ),
     "create_key": Example(201, body={"name": "dashboard", "scopes": ["jobs:read", "generate"]}),
     "list_keys": Example(),
+    "sign_in": Example(201, body={"key": f"flan_{KEY_ID}_{SHOWN_SECRET}"}),
+    "get_session": Example(),
+    "sign_out": Example(204, headers={"Origin": "http://testserver"}),
     "revoke_key": Example(parameters={"key_id": KEY_ID}),
     "get_health": Example(),
     "get_readiness": Example(),

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 PATH = "/docs"
@@ -48,14 +48,9 @@ _SCRIPT = """SwaggerUIBundle({
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page at /docs to anyone, and send who asks for / there."""
-    app.add_route("/", _to_page, include_in_schema=False)
+    """Serve the page at /docs to anyone."""
     app.add_route(PATH, _page, include_in_schema=False)
     app.add_route(FILES_PATH, _file, include_in_schema=False)
-
-
-def _to_page(_request: Request) -> Response:
-    return RedirectResponse(PATH.removeprefix("/"))
 
 
 def _page(request: Request) -> Response:

@@ -391,6 +391,21 @@ class CreatedKeyShape(KeyShape):
     """The whole key: shown this once, null when the request is repeated."""
 
 
+class SessionRequest(Document):
+    """A browser that signs in."""
+
+    key: str = Field(min_length=1, max_length=256)
+    """The whole key: flan_…"""
+
+
+class SessionShape(BaseModel):
+    """Whether a browser is signed in."""
+
+    object: Literal["session"] = "session"
+    key: KeyShape | None
+    """The key it signed in with; null = nobody is signed in."""
+
+
 class ModelShape(BaseModel):
     """One version of a model: weights under a name, with what they have seen."""
 

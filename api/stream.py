@@ -33,12 +33,16 @@ class _News(NamedTuple):
     """The final state, once every event is in `events` or before."""
 
 
-async def job_events(here: Platform, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """Frames of the events of a job with `seq` greater than `after`, until the job has ended."""
+async def job_events(
+    here: Platform, job_id: str, after: int, without: Sequence[str] = ()
+) -> AsyncIterator[bytes]:
+    """Frames of the events of a job with `seq` greater than `after`, until the job has ended; none of a type that is
+    in `without`.
+    """
     yield f"retry: {_RETRY_MS}\n\n".encode()
     last_sent = time.monotonic()
     while True:
-        news = await _news(here, job_id, after)
+        news = await _news(here, job_id, after, without)
         for event in news.events:
             after = event.seq
             yield _frame(event.model_dump_json(), event.type, event.seq)
@@ -54,9 +58,9 @@ async def job_events(here: Platform, job_id: str, after: int) -> AsyncIterator[b
             await asyncio.sleep(here.settings.stream_poll_s)
 
 
-async def _news(here: Platform, job_id: str, after: int) -> _News:
+async def _news(here: Platform, job_id: str, after: int, without: Sequence[str]) -> _News:
     try:
-        return await to_thread.run_sync(_read, here, job_id, after)
+        return await to_thread.run_sync(_read, here, job_id, after, without)
     except (DBAPIError, PoolTimeout) as error:
         # A stream outlives a restart of the database: the client would only come back to the same.
         if not is_passing(error):
@@ -65,13 +69,12 @@ async def _news(here: Platform, job_id: str, after: int) -> _News:
         return _News((), None)
 
 
-def _read(here: Platform, job_id: str, after: int) -> _News:
+def _read(here: Platform, job_id: str, after: int, without: Sequence[str]) -> _News:
     with here.sessions.begin() as session:
         # The job first: when it has ended by then, the events read afterwards are complete.
         job = jobs.get(session, job_id)
-        events = journal.events_after(session, job_id, after, limit=_BATCH)
-        reached = events[-1].seq if events else after
-        is_over = job.state in ENDED and reached >= job.event_seq
+        events = journal.events_after(session, job_id, after, limit=_BATCH, without=without)
+        is_over = job.state in ENDED and len(events) < _BATCH
         return _News([EventShape.of(event) for event in events], job.state if is_over else None)
 
 

@@ -144,8 +144,8 @@ class Stopped(Exception):
     """We were told to stop."""
 
 
-def up(home: Path, *, host: str, port: int) -> None:
-    """Run the platform on `home` until Ctrl-C or SIGTERM. Raises UpFailed.
+def up(home: Path, *, host: str, port: int, dashboard: bool = True) -> None:
+    """Run the platform on `home` until Ctrl-C or SIGTERM; `dashboard` = build it where it is missing. Raises UpFailed.
 
     With FLAN_DIE_WITH_PARENT set, it ends with whoever started it.
     """
@@ -159,8 +159,10 @@ def up(home: Path, *, host: str, port: int) -> None:
     with _alone(home), _stopping_on_signals():
         _require_free(host, port)
         children: list[Child] = []
+        building = None
         try:
             key = _start(children, logs, host, port)
+            building = _build_dashboard(logs) if dashboard else None
             _greet(home, host, port, key)
             while True:
                 time.sleep(0.2)
@@ -169,6 +171,9 @@ def up(home: Path, *, host: str, port: int) -> None:
         except Stopped:
             _say("stopping: jobs save their last step first (Ctrl-C again: at once)")
         finally:
+            if building is not None:
+                building.kill()
+                building.wait()
             _stop(children)
     _say("stopped")
 
@@ -189,6 +194,23 @@ def _start(children: list[Child], logs: Path, host: str, port: int) -> str | Non
         children[-1].start()
     _wait_until_ready(next(child for child in children if child.part is api), host, port)
     return key or None
+
+
+def _build_dashboard(logs: Path) -> subprocess.Popen[bytes] | None:
+    """Begin to build the dashboard where it is missing and can be; the platform does not wait for it."""
+    root = Path(__file__).parents[1]
+    if (root / "api" / "dist" / "index.html").is_file() or not (root / "web" / "package.json").is_file():
+        return None
+    _say(f"dashboard      is being built, which takes a minute or two: {logs / 'dashboard.log'}")
+    with (logs / "dashboard.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "api.dashboard_build"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=child_of(os.getpid()),
+        )
 
 
 def _stop(children: Sequence[Child]) -> None:
@@ -253,7 +275,7 @@ def _reached_at(host: str) -> str:
 
 def _greet(home: Path, host: str, port: int, key: str | None) -> None:
     url = f"http://{_reached_at(host)}:{port}"
-    _say(f"FLAN is up     {url}     reference: {url}/docs")
+    _say(f"FLAN is up     {url}     in a browser: the dashboard; reference: {url}/docs")
     if key is not None:
         _say(f"your key       {key}     (shown this once, kept in {home / 'key'})")
     if (home / "key").is_file():

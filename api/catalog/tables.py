@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, UniqueConstraint, func
+from sqlalchemy import JSON, ForeignKey, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workers.ledger.tables import Base
@@ -25,6 +25,16 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
     """To the minute."""
+
+
+class SignIn(Base):
+    """A browser that showed a key. It may do what the key may, for as long as the key may. The token is nowhere."""
+
+    __tablename__ = "sign_ins"
+
+    token_sha256: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class IdempotencyRow(Base):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from api import logs, stream
 from api.auth import needs
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
 _READ = [needs("jobs:read")]
 _MAX_POINTS = 1_000
 Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS, description="At most this many.")]
+EventType = Annotated[str, Field(max_length=64)]
 SequenceNumber = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
 
 
@@ -56,6 +58,9 @@ def list_job_events(
     job_id: str,
     after: SequenceNumber = 0,
     limit: Limit = 100,
+    without: Annotated[
+        list[EventType] | None, Query(max_length=16, description="Leave out events of these types.")
+    ] = None,
     stream_: Annotated[bool, Query(alias="stream", description="Server-sent events.")] = False,
     last_event_id: Annotated[
         str | None, Header(description="Of a stream: go on after the event of this number.")
@@ -69,9 +74,11 @@ def list_job_events(
         jobs.get(session, job_id)
         if stream_ or stream.MEDIA_TYPE in request.headers.get("accept", ""):
             start = _seq(last_event_id) if last_event_id is not None else after
-            frames = stream.job_events(here, job_id, start)
+            frames = stream.job_events(here, job_id, start, without or ())
             return StreamingResponse(frames, media_type=stream.MEDIA_TYPE, headers=stream.HEADERS)
-        found = journal.events_after(session, job_id, after, limit=min(limit + 1, journal.PAGE))
+        found = journal.events_after(
+            session, job_id, after, limit=min(limit + 1, journal.PAGE), without=without or ()
+        )
     return listing(found, Page(None, min(limit, journal.PAGE - 1)), EventShape.of)
 
 

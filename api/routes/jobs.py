@@ -36,6 +36,7 @@ Verb = Callable[[Session, str], Job]
     response_model=JobShape,
     dependencies=[needs("jobs:write")],
     openapi_extra=JOB_BODY,
+    responses={200: {"model": PlanShape, "description": "With dry_run: what the job would do"}},
 )
 def create_job(
     here: Here,

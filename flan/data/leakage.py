@@ -46,7 +46,9 @@ class Span(Document):
     field: str
     """Path of the column: `answers.text.0`."""
     start: int
+    """Its first character, from 0."""
     end: int
+    """The one behind its last."""
 
 
 class Passage(Document):

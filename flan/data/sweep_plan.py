@@ -32,6 +32,7 @@ class PlannedChild(Document):
     """One job of a sweep, before it runs."""
 
     name: str
+    """What it is called in the sweep, with the digest of what it does."""
     job: str
     """Which of the sweep's jobs it is."""
     kind: str
@@ -70,8 +71,11 @@ class SweepPlan(Document):
     """The plan of a sweep: all its children, and their sums."""
 
     kind: str = "sweep"
+    """Of the job."""
     num_cells: int
+    """Combinations of its axes' settings."""
     children: tuple[PlannedChild, ...]
+    """Its jobs; those of equal content are one."""
     steps: int
     """Optimizer updates of all children."""
     token_slots: int
@@ -89,6 +93,7 @@ class SweepPlan(Document):
     missing: dict[str, float | None] = {}
     """Every task that some child names and this machine lacks → the largest share it would have had."""
     warnings: tuple[str, ...] = ()
+    """What may not be as you meant it."""
 
 
 class Awaiting:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from api.examples import EXAMPLES, JOB_ID
+from api.examples import EXAMPLES, JOB_ID, KEY_ID, SHOWN_SECRET
 from tests.api.world import World
 
 # Which job an example speaks of: the reference shows one id, the world has a job for each.
@@ -66,6 +66,4 @@ def carry_out(
 def with_shown_ids(value: Any) -> Any:
     """`value` with job ids and keys as the reference shows them."""
     text = re.sub(r"job_[0-9a-z]{26}", JOB_ID, json.dumps(value))
-    return json.loads(
-        re.sub(r"flan_[0-9a-f]{12}_[0-9a-f]{64}", "flan_3f9a1c0b7d2e_" + "0123456789abcdef" * 4, text)
-    )
+    return json.loads(re.sub(r"flan_[0-9a-f]{12}_[0-9a-f]{64}", f"flan_{KEY_ID}_{SHOWN_SECRET}", text))

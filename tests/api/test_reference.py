@@ -26,14 +26,6 @@ def test_the_page_and_all_it_loads_come_from_here(anyone: TestClient) -> None:
     assert anyone.get(re.findall(r'url: "([^"]+)"', parts["docs/start.js"].text)[0]).status_code == 200
 
 
-def test_the_root_leads_to_the_page(anyone: TestClient) -> None:
-    """Also behind a proxy that puts a path before ours: the address is relative."""
-    answer = anyone.get("/", follow_redirects=False)
-
-    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
-    assert "swagger-ui" in anyone.get("/").text
-
-
 def test_no_other_file_is_served_beside_the_page(anyone: TestClient) -> None:
     """Neither what else the package has, nor what lies above it."""
     for name in ("redoc.standalone.js", "core.py", "..%2fcore.py", "static%2fswagger-ui.css"):

@@ -141,3 +141,22 @@ def test_a_strange_last_event_id_is_refused(live: Client, sessions: sessionmaker
     for given in ("x", "-1", "1.5", "9" * 30, "²"):
         answer = live._http.get(path, headers=httpx.Headers([(b"Last-Event-ID", given.encode())]))
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter"), given
+
+
+def test_types_that_are_left_out_do_not_come_and_do_not_keep_a_stream_open(
+    live: Client, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """Who draws no curves need not read them; the end is said all the same, though the last event was left out."""
+    job_id = submit(sessions)
+    lease = claim(sessions, tmp_path)
+    say(sessions, lease, ("warning", {"code": "a"}), ("metrics", {"step": 1, "values": {"train/loss": 1.0}}))
+    finish(sessions, lease, Ending("done"))
+    types = [event["type"] for event in live.get(f"/jobs/{job_id}/events")["data"]]
+    left_out = ["metrics", types[-1]]
+    query = "&".join(f"without={type_}" for type_ in left_out)
+
+    listed = [event["type"] for event in live.get(f"/jobs/{job_id}/events", without=left_out)["data"]]
+    streamed = [event.type for event in live.stream("GET", f"/jobs/{job_id}/events?stream=true&{query}")]
+
+    assert listed == [type_ for type_ in types if type_ not in left_out]
+    assert streamed == [*listed, "stream.end"]

@@ -33,7 +33,7 @@ def said(platform: Platform) -> str:
 def up_beside(platform: Platform, port: int) -> subprocess.CompletedProcess[str]:
     """A second `flan up` on the same folder."""
     return subprocess.run(
-        [sys.executable, "-m", "api.cli", "up", "--port", str(port)],
+        [sys.executable, "-m", "api.cli", "up", "--port", str(port), "--no-dashboard"],
         env=os.environ | {"FLAN_HOME": str(platform.home)},
         capture_output=True,
         text=True,

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.auth import new_key
+from api.auth import digest_of
 from api.catalog import keys
-from api.examples import KEY_ID
+from api.examples import KEY_ID, SHOWN_SECRET
 from flan.evaluate.samples import SamplesWriter
 from flan.model.export import export
 from flan.rundir import Event
@@ -113,8 +113,9 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
     assert uploaded.status_code == 201, uploaded.text
     with sessions.begin() as session:
         nodes.report(session, NODE, cpu_slots=8, gpus=[])
-        key = new_key()
-        keys.add(session, key_id=KEY_ID, secret_sha256=key.secret_sha256, name="old", scopes=["generate"])
+        keys.add(
+            session, key_id=KEY_ID, secret_sha256=digest_of(SHOWN_SECRET), name="old", scopes=["generate"]
+        )
     model = stored_model(client, folder)
     with serving(sessions, folder, digest=model):
         tuned = _tuned(sessions, folder)

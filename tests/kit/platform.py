@@ -58,7 +58,7 @@ class Platform:
         }
         with log.open("wb") as output:
             self.up = subprocess.Popen(
-                [sys.executable, "-m", "api.cli", "up", "--port", str(self._port)],
+                [sys.executable, "-m", "api.cli", "up", "--port", str(self._port), "--no-dashboard"],
                 env=inherited | self._settings | {"FLAN_HOME": str(self.home)},
                 stdout=output,
                 stderr=output,

@@ -102,9 +102,15 @@ def _put_metrics(session: Session, job_id: str, attempt: int, step: int, values:
     )
 
 
-def events_after(session: Session, job_id: str, after: int = 0, *, limit: int = 100) -> Sequence[Event]:
-    """The events of a job with `seq` greater than `after`, in order; at most `limit`, at most PAGE."""
+def events_after(
+    session: Session, job_id: str, after: int = 0, *, limit: int = 100, without: Sequence[str] = ()
+) -> Sequence[Event]:
+    """The events of a job with `seq` greater than `after`, in order, but none of a type that is in `without`; at most
+    `limit`, at most PAGE.
+    """
     wanted = select(Event).where(Event.job_id == job_id, Event.seq > after)
+    if without:
+        wanted = wanted.where(Event.type.not_in(without))
     return session.scalars(wanted.order_by(Event.seq).limit(min(limit, PAGE))).all()
 
 

@@ -1,0 +1,173 @@
+/** What screens read: one entry for each thing the API has, with how often it is worth asking again. */
+
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { api, body, everything, type JobKind, type JobState } from "./client";
+
+/** A list of jobs is asked for again this often; a page that is not looked at does not ask. */
+const OFTEN_MS = 3_000;
+const SELDOM_MS = 15_000;
+
+export interface JobsWanted {
+  state?: JobState | undefined;
+  kind?: JobKind | undefined;
+  name?: string | undefined;
+  after?: string | undefined;
+  limit?: number | undefined;
+}
+
+const present = <T extends object>(wanted: T) =>
+  Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined && value !== "")) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+
+export const session = queryOptions({
+  queryKey: ["session"],
+  queryFn: () => body(api.GET("/session")),
+  staleTime: Infinity,
+});
+
+export const jobs = (wanted: JobsWanted) =>
+  queryOptions({
+    queryKey: ["jobs", wanted],
+    queryFn: () => body(api.GET("/jobs", { params: { query: present(wanted) } })),
+    refetchInterval: OFTEN_MS,
+    placeholderData: keepPreviousData,
+  });
+
+export const job = (id: string) =>
+  queryOptions({
+    queryKey: ["job", id],
+    queryFn: () => body(api.GET("/jobs/{job_id}", { params: { path: { job_id: id } } })),
+  });
+
+export const checkpoints = (id: string) =>
+  queryOptions({
+    queryKey: ["job", id, "checkpoints"],
+    queryFn: () =>
+      everything((after) =>
+        api.GET("/jobs/{job_id}/checkpoints", {
+          params: { path: { job_id: id }, query: present({ after, limit: 100 }) },
+        }),
+      ),
+  });
+
+export const attempts = (id: string) =>
+  queryOptions({
+    queryKey: ["job", id, "attempts"],
+    queryFn: () =>
+      everything((after) =>
+        api.GET("/jobs/{job_id}/attempts", {
+          params: { path: { job_id: id }, query: present({ after, limit: 100 }) },
+        }),
+      ),
+  });
+
+export const children = (id: string) =>
+  queryOptions({
+    queryKey: ["job", id, "children"],
+    queryFn: () =>
+      everything((after) =>
+        api.GET("/jobs/{job_id}/children", {
+          params: { path: { job_id: id }, query: present({ after, limit: 100 }) },
+        }),
+      ),
+  });
+
+export const results = (id: string) =>
+  queryOptions({
+    queryKey: ["job", id, "results"],
+    queryFn: () => body(api.GET("/jobs/{job_id}/results", { params: { path: { job_id: id } } })),
+  });
+
+export const models = queryOptions({
+  queryKey: ["models"],
+  queryFn: () => everything((after) => api.GET("/models", { params: { query: present({ after, limit: 100 }) } })),
+  refetchInterval: SELDOM_MS,
+});
+
+export const modelVersions = (name: string) =>
+  queryOptions({
+    queryKey: ["models", name, "versions"],
+    queryFn: () =>
+      everything((after) =>
+        api.GET("/models/{name}/versions", { params: { path: { name }, query: present({ after, limit: 100 }) } }),
+      ),
+  });
+
+export const served = queryOptions({
+  queryKey: ["served"],
+  queryFn: () => body(api.GET("/v1/models")).then((list) => list.data.map((model) => model.id)),
+  refetchInterval: OFTEN_MS,
+});
+
+export const nodes = queryOptions({
+  queryKey: ["nodes"],
+  queryFn: () => everything((after) => api.GET("/nodes", { params: { query: present({ after, limit: 100 }) } })),
+  refetchInterval: SELDOM_MS,
+});
+
+export const keys = queryOptions({
+  queryKey: ["keys"],
+  queryFn: () => everything((after) => api.GET("/keys", { params: { query: present({ after, limit: 100 }) } })),
+});
+
+export const version = queryOptions({
+  queryKey: ["version"],
+  queryFn: () => body(api.GET("/version")),
+  staleTime: Infinity,
+});
+
+export const clusters = (collection: "flan" | "synthetic") =>
+  queryOptions({
+    queryKey: ["clusters", collection],
+    queryFn: () =>
+      everything((after) => api.GET("/clusters", { params: { query: present({ collection, after, limit: 100 }) } })),
+    staleTime: Infinity,
+  });
+
+export const tasks = (collection: "flan" | "synthetic") =>
+  queryOptions({
+    queryKey: ["tasks", collection],
+    queryFn: () =>
+      everything((after) => api.GET("/tasks", { params: { query: present({ collection, after, limit: 100 }) } })),
+    staleTime: Infinity,
+  });
+
+export const openapi = queryOptions({
+  queryKey: ["openapi"],
+  queryFn: async () => {
+    const { ask, BASE } = await import("./client");
+    return (await ask(`${BASE}/openapi.json`)).json() as Promise<OpenApi>;
+  },
+  staleTime: Infinity,
+});
+
+export interface OpenApi {
+  components: { schemas: Record<string, JsonSchema> };
+}
+
+/** As much of JSON Schema as the specs' use. */
+export interface JsonSchema {
+  title?: string;
+  description?: string;
+  type?: string;
+  enum?: unknown[];
+  const?: unknown;
+  default?: unknown;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  items?: JsonSchema;
+  prefixItems?: JsonSchema[];
+  additionalProperties?: JsonSchema | boolean;
+  anyOf?: JsonSchema[];
+  oneOf?: JsonSchema[];
+  allOf?: JsonSchema[];
+  discriminator?: { propertyName: string; mapping?: Record<string, string> };
+  $ref?: string;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
+  pattern?: string;
+  maxLength?: number;
+}

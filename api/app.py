@@ -17,6 +17,7 @@ from api.catalog import idempotency
 from api.deps import Platform
 from api.door import Door
 from api.metrics import Metrics
+from api.replicas import Replicas
 from api.routes import (
     answers,
     datasets,
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         doorbell=Doorbell(settings.redis_url),
         metrics=metrics,
         ranks=httpx.AsyncClient(limits=httpx.Limits(max_connections=None), trust_env=False),
+        replicas=Replicas(),
     )
     app = Application(
         title="FLAN",

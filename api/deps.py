@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.metrics import Metrics
+from api.replicas import Replicas
 from api.settings import Settings
 from flan.data.rows import Places
 from flan.store import Store
@@ -23,6 +24,8 @@ class Platform(NamedTuple):
     metrics: Metrics
     ranks: httpx.AsyncClient
     """Speaks to served models."""
+    replicas: Replicas
+    """What it has asked them."""
 
     @property
     def places(self) -> Places:

@@ -6,7 +6,10 @@ client goes away, the rank is told by the connection's end.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import httpx
@@ -15,9 +18,11 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
+from api.auth import caller
 from api.deps import Platform
 from api.problems import HttpError
 from flan.errors import FlanError, did_you_mean
+from flan.serve.wire import CALLER_HEADER
 from workers.ledger import jobs, models, states
 from workers.ledger.models import Served
 from workers.ledger.tables import Job
@@ -28,6 +33,11 @@ _CUT = (
 )
 _NOT_YET = ("running", "queued", "pausing", "paused")
 """States, as shown, of a serve job that may come to answer; the nearest first."""
+TRIES = 2
+_TRY_ANOTHER = (429, 503)
+"""What a replica says that is full, or stops: another one may have room."""
+_TOKENS: dict[Path, str] = {}
+_TOKENS_KEPT = 1_000
 _PASSED_ON = ("content-type", "cache-control", "retry-after")
 NOBODY_WAITS = Response(status_code=499)
 """For a client that went away. Nobody reads it; it tells the figures apart."""
@@ -57,54 +67,114 @@ class ModelTooSlow(HttpError):
     code, status, blame = "model_timeout", 504, "infra"
 
 
+class Asked(NamedTuple):
+    """The head of a served model's answer, its body still to be read, and what ends with it."""
+
+    answer: httpx.Response
+    in_hand: AbstractContextManager[None]
+
+    async def close(self) -> None:
+        """The answer was read, or nobody reads on: then the rank is told by the connection's end."""
+        with anyio.CancelScope(shield=True):
+            await self.answer.aclose()
+        self.in_hand.__exit__(None, None, None)
+
+
 async def forward(here: Platform, request: Request, path: str, model: str | None, body: bytes) -> Response:
     """The answer of the model called `model` (None = the default) to `body`, as it writes it.
 
     Raises what `ask` raises.
     """
-    answer = await ask(here, request, path, model, body)
-    return NOBODY_WAITS if answer is None else passed_on(answer)
+    asked = await ask(here, request, path, model, body)
+    return NOBODY_WAITS if asked is None else await passed_on(asked)
 
 
-async def ask(
-    here: Platform, request: Request, path: str, model: str | None, body: bytes
-) -> httpx.Response | None:
-    """The head of a served model's answer, its body still to be read; None when the client went away.
+async def ask(here: Platform, request: Request, path: str, model: str | None, body: bytes) -> Asked | None:
+    """The head of a served model's answer; None when the client went away.
 
-    Raises ModelNotFound and NoModelNamed, both listing what is served; ModelStarting, ModelUnreachable,
-    ModelTooSlow.
+    A question changes nothing, so one that a replica cannot answer, because it died, stops or is full, is put once
+    more to another one. Raises ModelNotFound and NoModelNamed, both listing what is served; ModelStarting,
+    ModelUnreachable, ModelTooSlow.
     """
-    served = await to_thread.run_sync(_find, here, model)
-    token = await to_thread.run_sync(_token, served)
+    tried: set[str] = set()
+    replicas = await to_thread.run_sync(_find, here, model)
+    while True:
+        replica = here.replicas.choose(replicas)
+        tried.add(replica.url)
+        outcome: Asked | ModelUnreachable | None
+        try:
+            outcome = await _unless_gone(request, partial(_ask_one, here, request, path, replica, body))
+        except ModelUnreachable as error:
+            outcome = error
+        if outcome is None or (isinstance(outcome, Asked) and outcome.answer.status_code not in _TRY_ANOTHER):
+            return outcome
+        replicas = await _others(here, model, tried) if len(tried) < TRIES else []
+        if not replicas:
+            break
+        if isinstance(outcome, Asked):
+            await outcome.close()
+    if isinstance(outcome, ModelUnreachable):
+        raise outcome
+    return outcome
+
+
+async def _others(here: Platform, model: str | None, tried: set[str]) -> list[Served]:
+    """The replicas there are by now, without those that were asked."""
+    try:
+        found = await to_thread.run_sync(_find, here, model)
+    except FlanError:
+        return []  # what the one that was asked says is nearer to the truth
+    return [replica for replica in found if replica.url not in tried]
+
+
+async def _ask_one(here: Platform, request: Request, path: str, replica: Served, body: bytes) -> Asked:
+    token = await _token(replica)
     sent = here.ranks.build_request(
         "POST",
-        f"{served.url.rstrip('/')}{path}",
+        f"{replica.url.rstrip('/')}{path}",
         content=body,
         headers={
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
             "X-Request-Id": request.scope["flan.request_id"],
+            CALLER_HEADER: caller(request).key_id,
         },
         timeout=httpx.Timeout(here.settings.answer_timeout_s, connect=5),
     )
-    return await _unless_gone(request, partial(_send, here, sent))
+    in_hand = here.replicas.asking(replica)
+    in_hand.__enter__()
+    try:
+        return Asked(await _send(here, sent, replica), in_hand)
+    except BaseException:
+        in_hand.__exit__(None, None, None)
+        raise
 
 
-def passed_on(answer: httpx.Response) -> Response:
-    """A rank's answer, as the client gets it."""
+async def passed_on(asked: Asked) -> Response:
+    """A rank's answer, as the client gets it. Raises ModelUnreachable."""
+    answer = asked.answer
     headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-    return StreamingResponse(closing(answer, answer.aiter_raw()), answer.status_code, headers)
+    if is_stream(answer):
+        return StreamingResponse(closing(asked, answer.aiter_raw()), answer.status_code, headers)
+    return Response(await read_whole(asked), answer.status_code, headers)
 
 
-async def read_whole(answer: httpx.Response) -> bytes:
+def is_stream(answer: httpx.Response) -> bool:
+    """Whether it comes piece by piece."""
+    return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+async def read_whole(asked: Asked) -> bytes:
     """The body of an answer that is no stream. Raises ModelUnreachable."""
     try:
-        return await answer.aread()
+        return await asked.answer.aread()
     except httpx.HTTPError as error:
         raise ModelUnreachable("the model stopped in the middle of its answer", hint="try again") from error
+    finally:
+        await asked.close()
 
 
-def _find(here: Platform, model: str | None) -> Served:
+def _find(here: Platform, model: str | None) -> list[Served]:
     with here.sessions.begin() as session:
         if model is None:
             return _find_default(session)
@@ -120,9 +190,9 @@ def _find(here: Platform, model: str | None) -> Served:
             raise
 
 
-def _find_default(session: Session) -> Served:
+def _find_default(session: Session) -> list[Served]:
     served = models.find_default_served(session)
-    if served is not None:
+    if served:
         return served
     names = sorted({each.name for each in models.all_served(session)})
     if not names and (job := _on_its_way(session)) is not None:
@@ -140,7 +210,8 @@ def _on_its_way(session: Session, model: str | None = None) -> Job | None:
     for state in _NOT_YET:
         for job in jobs.page(session, wanted=jobs.JobFilter(state=state, kind="serve"), limit=jobs.PAGE):
             pinned = (job.spec.get("pins") or {}).get("model")
-            if job.url is None and (model in (None, job.name) or (digest is not None and pinned == digest)):
+            is_no_replica = job.url is None or job.wish != "run"
+            if is_no_replica and (model in (None, job.name) or (digest is not None and pinned == digest)):
                 return job
     return None
 
@@ -167,28 +238,37 @@ def _registered(session: Session, model: str) -> str | None:
     return did_you_mean(name, known)
 
 
-def _token(served: Served) -> str:
+async def _token(served: Served) -> str:
+    """The token of an attempt's run directory: it never changes. Raises ModelUnreachable."""
     try:
-        return served.token_path.read_text().strip()
+        return _TOKENS[served.token_path]
+    except KeyError:
+        pass
+    try:
+        token = (await to_thread.run_sync(served.token_path.read_text)).strip()
     except FileNotFoundError as error:
         raise ModelUnreachable(f"model {served.name!r} has just stopped", hint="try again") from error
+    if len(_TOKENS) >= _TOKENS_KEPT:
+        _TOKENS.clear()
+    _TOKENS[served.token_path] = token
+    return token
 
 
-async def _send(here: Platform, sent: httpx.Request) -> httpx.Response:
+async def _send(here: Platform, sent: httpx.Request, replica: Served) -> httpx.Response:
     """The head of the rank's answer; its body is still to be read."""
     try:
         return await here.ranks.send(sent, stream=True)
     except httpx.TimeoutException as error:
         raise ModelTooSlow("the model did not answer in time", hint="ask for less, or try again") from error
     except httpx.HTTPError as error:
-        raise ModelUnreachable("the model cannot be reached now", hint="try again") from error
+        raise ModelUnreachable(
+            f"the replica of {replica.name!r} that was asked has gone", hint="try again", job=replica.job_id
+        ) from error
 
 
-async def _unless_gone(
-    request: Request, ask: Callable[[], Awaitable[httpx.Response]]
-) -> httpx.Response | None:
+async def _unless_gone(request: Request, ask: Callable[[], Awaitable[Asked]]) -> Asked | None:
     """What `ask` brings; None when the client goes away first, and then `ask` is given up."""
-    outcome: httpx.Response | FlanError | None = None
+    outcome: Asked | FlanError | None = None
 
     async def asking() -> None:
         nonlocal outcome
@@ -211,16 +291,13 @@ async def _unless_gone(
     return outcome
 
 
-async def closing(answer: httpx.Response, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """`frames`, made from `answer`, which is closed with them: that tells the rank that nobody reads on."""
+async def closing(asked: Asked, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`frames`, made from a stream that is closed with them."""
     try:
         async for frame in frames:
             yield frame
     except httpx.HTTPError:
-        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            raise
         # The status has left: the stream itself must say that it was cut.
         yield _CUT
     finally:
-        with anyio.CancelScope(shield=True):
-            await answer.aclose()
+        await asked.close()

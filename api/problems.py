@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from api.surface import methods_at
 from flan.errors import Blame, Conflict, FlanError, InvalidDocument, NotFound, Problem
 from flan.faults import plain
+from flan.serve.wire import with_message
 from workers.ledger.session import LedgerUnavailable, is_passing
 
 log = logging.getLogger(__name__)
@@ -170,14 +171,6 @@ def answer(
         body = with_message(body)
     more = {"Retry-After": retry_after} if retry_after else {}
     return JSONResponse(_without_folders(body, request), status, {**more, **(headers or {})}, MEDIA_TYPE)
-
-
-def with_message(problem: dict[str, Any]) -> dict[str, Any]:
-    """`problem` with the two members more that OpenAI's clients look for: what to tell their user, and where."""
-    hint = f" ({problem['hint']})" if problem.get("hint") else ""
-    pointers = [fault.get("pointer") for fault in problem.get("errors") or ()]
-    param = next(filter(None, pointers), "").lstrip("/") or None
-    return problem | {"message": f"{problem.get('detail')}{hint}", "param": param}
 
 
 def _without_folders(value: Any, request: Request) -> Any:

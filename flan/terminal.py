@@ -100,6 +100,11 @@ def show_answer(answer: Mapping[str, Any], format_: Format) -> None:
     """What a model answered: its text; of a classification the choice, and how probable each option is."""
     if format_ == "json":
         show_json(answer)
+    elif answer["object"] == "classifications":
+        chosen = [
+            (each["choice"], f"{100 * _probabilities(each)[each['index']]:.1f}%") for each in answer["data"]
+        ]
+        show_table(("CHOICE", "PROBABILITY"), chosen)
     elif answer["object"] == "classification":
         typer.echo(f"{answer['choice']}\n")
         options = [(each["option"], f"{100 * each['probability']:.1f}%") for each in answer["scores"]]
@@ -108,6 +113,10 @@ def show_answer(answer: Mapping[str, Any], format_: Format) -> None:
         texts = [choice["text"] for choice in answer["choices"]]
         numbered = texts if len(texts) == 1 else [f"{i}. {text}" for i, text in enumerate(texts, start=1)]
         typer.echo("\n".join(numbered))
+
+
+def _probabilities(classification: Mapping[str, Any]) -> list[float]:
+    return [score["probability"] for score in classification["scores"]]
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from api.openai_face import ChatRequest, CompletionRequest
 from api.render_shapes import RenderRequest
 from api.schemas import KeyRequest, RowsWanted
 from flan.errors import InvalidDocument, Problem
 from flan.faults import PATTERNS
 from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest
+from flan.serve.openai_messages import ChatRequest, CompletionRequest
 from flan.spec import Document, EvaluateSpec, ServeSpec, TuneSpec, parse, parse_spec
 from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Task

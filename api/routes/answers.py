@@ -4,19 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api import gateway
+from api import asked_rows, gateway
 from api.auth import needs
 from api.bodies import Body, Raw, read_raw
 from api.deps import Here
 from api.openapi import takes
-from flan.serve.messages import (
-    ClassifyAnswer,
-    ClassifyRequest,
-    GenerateAnswer,
-    GenerateRequest,
-    ScoreAnswer,
-    ScoreRequest,
-)
+from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest
+from flan.serve.replies import ClassifyAnswer, ClassifyManyAnswer, GenerateAnswer, ScoreAnswer
 
 router = APIRouter(tags=["Answers"])
 _GENERATE = [needs("generate")]
@@ -37,13 +31,14 @@ async def generate(
     asked: Annotated[GenerateRequest, Depends(Body(GenerateRequest))],
 ) -> Response:
     """Answer a prompt: sampled, or chosen among options. `mode` in the answer says which, and why."""
-    return await gateway.forward(here, request, "/generate", asked.model, raw.data)
+    body = await asked_rows.with_rows(here, asked, raw.data)
+    return await gateway.forward(here, request, "/generate", asked.model, body)
 
 
 @router.post(
     "/classify",
     operation_id="classify",
-    response_model=ClassifyAnswer,
+    response_model=ClassifyAnswer | ClassifyManyAnswer,
     dependencies=_GENERATE,
     openapi_extra=takes(ClassifyRequest),
 )
@@ -54,7 +49,8 @@ async def classify(
     asked: Annotated[ClassifyRequest, Depends(Body(ClassifyRequest))],
 ) -> Response:
     """How probable each option is as the whole answer: given, or read from the prompt's OPTIONS block."""
-    return await gateway.forward(here, request, "/classify", asked.model, raw.data)
+    body = await asked_rows.with_rows(here, asked, raw.data)
+    return await gateway.forward(here, request, "/classify", asked.model, body)
 
 
 @router.post(

@@ -1,24 +1,21 @@
-"""The face that OpenAI's clients speak."""
+"""The face that OpenAI's clients speak: the served model speaks it, here is only the way there."""
 
-import json
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import gateway, openai_face, problems
+from api import gateway
 from api.auth import needs
-from api.bodies import Body
-from api.deps import Here, Platform
-from api.openai_face import ChatRequest, CompletionRequest
+from api.bodies import Body, Raw, read_raw
+from api.deps import Here
 from api.openapi import takes
 from api.schemas import OpenAIModel, OpenAIModels
-from flan.serve.messages import GenerateAnswer
+from flan.serve.openai_messages import ChatRequest, CompletionRequest
 from workers.ledger import models
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 _GENERATE = [needs("generate")]
+RawHere = Annotated[Raw, Depends(read_raw)]
 
 
 @router.get("/models", operation_id="openai_list_models", response_model=OpenAIModels, dependencies=_GENERATE)
@@ -36,10 +33,13 @@ def list_models(here: Here) -> OpenAIModels:
     openapi_extra=takes(CompletionRequest),
 )
 async def create_completion(
-    here: Here, request: Request, asked: Annotated[CompletionRequest, Depends(Body(CompletionRequest))]
+    here: Here,
+    request: Request,
+    raw: RawHere,
+    asked: Annotated[CompletionRequest, Depends(Body(CompletionRequest))],
 ) -> Response:
-    """Go on from a prompt."""
-    return await _answer(here, request, asked)
+    """Go on from a prompt, or from several; with `echo`, look at their own tokens."""
+    return await gateway.forward(here, request, "/v1/completions", asked.model, raw.data)
 
 
 @router.post(
@@ -49,26 +49,7 @@ async def create_completion(
     openapi_extra=takes(ChatRequest),
 )
 async def create_chat_completion(
-    here: Here, request: Request, asked: Annotated[ChatRequest, Depends(Body(ChatRequest))]
+    here: Here, request: Request, raw: RawHere, asked: Annotated[ChatRequest, Depends(Body(ChatRequest))]
 ) -> Response:
     """Answer a conversation: its turns become one prompt."""
-    return await _answer(here, request, asked)
-
-
-async def _answer(here: Platform, request: Request, asked: openai_face.Request) -> Response:
-    body = openai_face.to_generate(asked).model_dump_json(exclude_none=True).encode()
-    answer = await gateway.ask(here, request, "/generate", asked.model, body)
-    if answer is None:
-        return gateway.NOBODY_WAITS
-    if answer.status_code != 200:
-        problem = problems.with_message(json.loads(await gateway.read_whole(answer)))
-        return JSONResponse(problem, answer.status_code, media_type=problems.MEDIA_TYPE)
-    if asked.stream:
-        frames = openai_face.from_stream(asked, answer.aiter_lines(), _id(request), int(time.time()))
-        return StreamingResponse(gateway.closing(answer, frames), media_type="text/event-stream")
-    whole = GenerateAnswer.parse(json.loads(await gateway.read_whole(answer)))
-    return JSONResponse(openai_face.from_generate(asked, whole))
-
-
-def _id(request: Request) -> str:
-    return str(request.scope["flan.request_id"])
+    return await gateway.forward(here, request, "/v1/chat/completions", asked.model, raw.data)

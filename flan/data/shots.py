@@ -101,6 +101,11 @@ class Solved:
     def __init__(self, form: FewShot, rows: Sequence[SolvedRow]) -> None:
         self.form, self._rows = form, rows
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Which rows they are, in their order."""
+        return tuple(row.number for row in self._rows)
+
     def before(
         self,
         fitted: Fitted,

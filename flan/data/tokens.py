@@ -166,7 +166,7 @@ def encode(tokenizer: AnyTokenizer, contract: Contract, rendered: Rendered) -> T
 
 def encode_prompt(tokenizer: AnyTokenizer, contract: Contract, text: str) -> Ids:
     """What the model reads before its first word of answer (encoder-decoder: what the encoder reads)."""
-    return _prompt_ids(contract, _text_ids(tokenizer, text))
+    return prompt_from_ids(contract, _text_ids(tokenizer, text))
 
 
 def opening_ids(contract: Contract) -> tuple[int, ...]:
@@ -289,7 +289,7 @@ def fit_all(
         if isinstance(each, FlanError):
             found.append(each)
             continue
-        whole = Tokens(_prompt_ids(contract, next(encoded).ids), _target_ids(contract, next(encoded).ids))
+        whole = Tokens(prompt_from_ids(contract, next(encoded).ids), _target_ids(contract, next(encoded).ids))
         try:
             _check_target(question.task, whole, target_length)
             is_short = len(whole.input_ids) <= input_length
@@ -301,6 +301,24 @@ def fit_all(
         except TooLong as error:
             found.append(error)
     return found
+
+
+def prompt_length(input_length: int, num_after: int, card: ModelCard) -> int:
+    """Longest prompt, in tokens: `input_length`, where a decoder then has room for the `num_after` that follow.
+
+    Raises ContextExceeded where they leave no room for a prompt.
+    """
+    if card.contract.architecture != "decoder":
+        return min(input_length, card.context_length)
+    room = card.context_length - num_after
+    if room < 1:
+        raise ContextExceeded(
+            f"{num_after} tokens after the prompt leave no room for it: {card.name} reads "
+            f"{card.context_length}",
+            hint="let fewer tokens follow (max_new_tokens), or take a model with a longer context",
+            pointer="/max_new_tokens",
+        )
+    return min(input_length, room)
 
 
 def _rendered(question: Question) -> Rendered | RowError:
@@ -364,7 +382,8 @@ def _own_prefix(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, ...]:
     return (bos,) if is_added else ()
 
 
-def _prompt_ids(contract: Contract, ids: list[int]) -> Ids:
+def prompt_from_ids(contract: Contract, ids: Sequence[int]) -> Ids:
+    """`encode_prompt` of a text whose own ids are known."""
     return np.array([*opening_ids(contract), *ids, *contract.separator_ids], np.int32)
 
 

@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 
 from flan.data.shots import Asking, Prompt, Shots, Solved, solved_row
 from flan.data.token_view import TokenPart, token_parts
-from flan.data.tokens import ContextExceeded, Fitted, Reader, Tokens, TooLong, encode_target, fit
+from flan.data.tokens import (
+    ContextExceeded,
+    Fitted,
+    Reader,
+    Tokens,
+    TooLong,
+    encode_target,
+    fit,
+    prompt_length,
+)
 from flan.errors import FlanError
-from flan.evaluate.questions import prompt_length
 from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.exemplars import with_exemplars
 from flan.tasks.options import Layout, layout_of

@@ -7,18 +7,17 @@ every template and every model.
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from flan.card import ModelCard
 from flan.data.mixture import sample
 from flan.data.rows import Rows, UnreadableRow
 from flan.data.shots import Prompt, Shots, Solved
 from flan.data.tokens import (
-    ContextExceeded,
     Ids,
     InputTooLong,
     Reader,
     encode_continued,
     encode_target,
     fit,
+    prompt_length,
 )
 from flan.errors import FlanError
 from flan.spec import EvaluateSpec
@@ -187,21 +186,3 @@ def _question(
         group=tuple(row.fields[name] for name in task.group_by),
         post="as_written" if scoring == "rank" else task.post,
     )
-
-
-def prompt_length(input_length: int, num_after: int, card: ModelCard) -> int:
-    """Longest prompt, in tokens: `input_length`, where a decoder then has room for the `num_after` that follow.
-
-    Raises ContextExceeded where they leave no room for a prompt.
-    """
-    if card.contract.architecture != "decoder":
-        return min(input_length, card.context_length)
-    room = card.context_length - num_after
-    if room < 1:
-        raise ContextExceeded(
-            f"{num_after} tokens after the prompt leave no room for it: {card.name} reads "
-            f"{card.context_length}",
-            hint="let fewer tokens follow (max_new_tokens), or take a model with a longer context",
-            pointer="/max_new_tokens",
-        )
-    return min(input_length, room)

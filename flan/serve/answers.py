@@ -1,34 +1,45 @@
 """What the model gave → an answer that says how it was found. The same for the HTTP server and the command line."""
 
 import math
-import secrets
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from flan.card import ModelCard
 from flan.data.bases import model_directory
-from flan.data.tokens import Ids
 from flan.model.choosing import choose, option_mass
 from flan.model.load import load_model
 from flan.model.scoring import OptionScore
+from flan.serve import wire
 from flan.serve.engine import Engine
-from flan.serve.messages import (
-    MAX_SAMPLES,
+from flan.serve.messages import MAX_SAMPLES, ClassifyRequest, GenerateRequest
+from flan.serve.plans import (
+    MAX_PROMPTS,
+    SAMPLING_FIELDS,
+    Rank,
+    Sample,
+    Vote,
+    plan_classify,
+    plan_generate,
+)
+from flan.serve.replies import (
     Choice,
     Classification,
+    Classified,
     ClassifyAnswer,
-    ClassifyRequest,
+    ClassifyManyAnswer,
     GenerateAnswer,
-    GenerateRequest,
     OptionResult,
     ScoreAnswer,
     ScoredContinuation,
+    TemplateChoice,
+    Timing,
     TokenLogprobs,
     Usage,
 )
-from flan.serve.plans import SAMPLING_FIELDS, Rank, Sample, plan_classify, plan_generate
 from flan.serve.sequences import Completion
+from flan.serve.votes import voted
+from flan.serve.watch import Watch
 from flan.spec import Sampling, parse
 
 _WITHOUT_EFFECT = (*SAMPLING_FIELDS, "max_new_tokens", "seed", "stream", "logprobs")
@@ -42,21 +53,29 @@ def ask_locally(model: str, what: Literal["generate", "classify"], request: dict
     """
     asked = parse(GenerateRequest, request) if what == "generate" else parse(ClassifyRequest, request)
     loaded = load_model(model_directory(model))
-    engine = Engine(loaded, max_batch=MAX_SAMPLES, max_waiting=1)
+    engine = Engine(loaded, max_batch=MAX_SAMPLES, max_waiting=MAX_PROMPTS)
     engine.start()
+    watch = Watch()
     try:
         if isinstance(asked, ClassifyRequest):
-            rank = plan_classify(loaded, asked)
-            scores = engine.score(rank.prompt, rank.targets).result()
-            return classify_answer(loaded.card, rank, scores).model_dump(mode="json")
+            vote = plan_classify(loaded, asked)
+            scorings = [engine.score(rank.prompt, rank.targets, began=watch.began) for rank in vote.ranks]
+            found = [scoring.result() for scoring in scorings]
+            return classify_answer(loaded.card, vote, found, watch.timing()).model_dump(mode="json")
         plan = plan_generate(loaded, Sampling(), asked)
         result: Sequence[Completion] | Sequence[OptionScore]
         if isinstance(plan, Rank):
-            result = engine.score(plan.prompt, plan.targets).result()
+            result = engine.score(plan.prompt, plan.targets, began=watch.began).result()
         else:
-            writing = engine.generate(plan.prompt, plan.sampling, n=plan.n, has_logprobs=asked.logprobs)
-            result = writing.result()
-        return generate_answer(loaded.card, asked, plan, result).model_dump(mode="json")
+            result = engine.generate(
+                plan.prompt,
+                plan.sampling,
+                n=plan.n,
+                has_logprobs=asked.logprobs,
+                deliver=watch.spoke,
+                began=watch.began,
+            ).result()
+        return generate_answer(loaded.card, asked, plan, result, watch.timing()).model_dump(mode="json")
     finally:
         engine.stop()
 
@@ -66,37 +85,47 @@ def generate_answer(
     request: GenerateRequest,
     plan: Sample | Rank,
     result: Sequence[Completion] | Sequence[OptionScore],
+    timing: Timing,
 ) -> GenerateAnswer:
     """The answer to a request, from what the engine gave for its plan."""
     if isinstance(plan, Rank):
         scores = [score for score in result if isinstance(score, OptionScore)]
         chosen = classification(plan.options, scores)
         return GenerateAnswer(
-            **_head(card, "gen", plan.prompt, scores),
+            **_head(card, "gen", len(plan.prompt), scores, timing),
             mode="classify",
             mode_reason=plan.reason,
             choices=(Choice(index=0, text=chosen.choice, finish_reason="stop"),),
             classification=chosen,
             unused=tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) not in (None, False)),
+            rendering=plan.rendering,
         )
     completions = [completion for completion in result if isinstance(completion, Completion)]
     return GenerateAnswer(
-        **_head(card, "gen", plan.prompt, completions),
+        **_head(card, "gen", len(plan.prompt), completions, timing),
         mode="sample",
         mode_reason=plan.reason,
         choices=tuple(_choice(completion, has_logprobs=request.logprobs) for completion in completions),
         seed=plan.sampling.seed,
         parameters=plan.parameters,
+        rendering=plan.rendering,
     )
 
 
-def classify_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore]) -> ClassifyAnswer:
-    """The answer to `POST /classify`."""
-    head = _head(card, "cls", plan.prompt, scores)
-    return ClassifyAnswer(**head, **dict(classification(plan.options, scores)))
+def classify_answer(
+    card: ModelCard, vote: Vote, scores: Sequence[Sequence[OptionScore]], timing: Timing
+) -> ClassifyAnswer | ClassifyManyAnswer:
+    """The answer to `POST /classify`; `scores` are those of the vote's prompts, in order. Raises ChoicesDiffer."""
+    num_read = sum(len(rank.prompt) for rank in vote.ranks)
+    head = _head(card, "cls", num_read, [score for row in scores for score in row], timing)
+    rest = iter(scores)
+    found = [_classified([(rank, next(rest)) for rank in ranks]) for ranks in vote.inputs]
+    if vote.is_list:
+        return ClassifyManyAnswer(**head, data=tuple(found))
+    return ClassifyAnswer(**head, **dict(found[0]))
 
 
-def score_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore]) -> ScoreAnswer:
+def score_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore], timing: Timing) -> ScoreAnswer:
     """The answer to `POST /score`."""
     scored = [
         ScoredContinuation(
@@ -107,7 +136,8 @@ def score_answer(card: ModelCard, plan: Rank, scores: Sequence[OptionScore]) -> 
         )
         for text, score in zip(plan.options, scores, strict=True)
     ]
-    return ScoreAnswer(**_head(card, "score", plan.prompt, scores), scores=tuple(scored))
+    head = _head(card, "score", len(plan.prompt), scores, timing)
+    return ScoreAnswer(**head, scores=tuple(scored))
 
 
 def classification(options: Sequence[str], scores: Sequence[OptionScore]) -> Classification:
@@ -136,6 +166,17 @@ def classification(options: Sequence[str], scores: Sequence[OptionScore]) -> Cla
     )
 
 
+def _classified(asked: Sequence[tuple[Rank, Sequence[OptionScore]]]) -> Classified:
+    if len(asked) == 1:
+        ((rank, scores),) = asked
+        return Classified(**dict(classification(rank.options, scores)), rendering=rank.rendering)
+    found = []
+    for rank, scores in asked:
+        assert rank.rendering is not None, "only rows are asked through several templates"
+        found.append(TemplateChoice(**dict(classification(rank.options, scores)), rendering=rank.rendering))
+    return voted(found)
+
+
 def _choice(completion: Completion, *, has_logprobs: bool) -> Choice:
     tokens = TokenLogprobs(token_ids=completion.token_ids, token_logprobs=completion.token_logprobs)
     return Choice(
@@ -147,16 +188,21 @@ def _choice(completion: Completion, *, has_logprobs: bool) -> Choice:
 
 
 def _head(
-    card: ModelCard, prefix: str, prompt: Ids, results: Sequence[Completion] | Sequence[OptionScore]
+    card: ModelCard,
+    prefix: str,
+    num_read: int,
+    results: Sequence[Completion] | Sequence[OptionScore],
+    timing: Timing,
 ) -> dict[str, Any]:
     written = sum(
         len(result.token_ids) if isinstance(result, Completion) else result.num_tokens for result in results
     )
-    usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, total_tokens=len(prompt) + written)
+    usage = Usage(prompt_tokens=num_read, completion_tokens=written, total_tokens=num_read + written)
     return {
-        "id": f"{prefix}_{secrets.token_hex(12)}",
+        "id": wire.new_id(f"{prefix}_"),
         "created": int(time.time()),
         "model": card.name,
         "contract": card.contract.digest(),
         "usage": usage,
+        "timing": timing,
     }

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from flan.data.tokens import Ids
 from flan.errors import FlanError
 from flan.model.flight import Reader, Rows
 from flan.model.load import Model
+from flan.model.reading import ReadToken, read_tokens
 from flan.model.sampling import draw_tokens, token_logprobs
 from flan.model.scoring import NotFinite, OptionScore, score_options
 from flan.serve.sequences import Completion, Piece, Request, Writing
@@ -73,6 +74,13 @@ class _Scoring(NamedTuple):
     prompt: Ids
     options: Sequence[Ids]
     future: Future[list[OptionScore]]
+    began: Callable[[], None]
+
+
+class _Reading(NamedTuple):
+    ids: Ids
+    num_top: int
+    future: Future[list[ReadToken]]
 
 
 class Engine:
@@ -85,6 +93,7 @@ class Engine:
         self._max_waiting = max_waiting
         self._waiting: deque[Request] = deque()
         self._scorings: deque[_Scoring] = deque()
+        self._readings: deque[_Reading] = deque()
         self._sequences: list[Writing] = []
         self._rows: Rows | None = None
         self._changed = threading.Condition()
@@ -130,14 +139,17 @@ class Engine:
         n: int = 1,
         has_logprobs: bool = False,
         deliver: Callable[[Piece], None] | None = None,
+        began: Callable[[], None] | None = None,
     ) -> Future[list[Completion]]:
         """n answers to `prompt`, in order; cancel the future and they are no longer written.
 
         The caller sees to it that prompt and answer fit the context and that `sampling` has a seed.
         `deliver` is called on the engine's thread with each piece of text, before the future is done; it
-        must not raise. Raises Overloaded, EngineStopped.
+        must not raise, nor must `began`, which is called there when the prompt is taken up. Raises Overloaded,
+        EngineStopped.
         """
-        request = Request(prompt, sampling, n, has_logprobs, deliver or _ignore, unbegun=deque(range(n)))
+        unbegun = deque(range(n))
+        request = Request(prompt, sampling, n, has_logprobs, deliver or _ignore, began or _nothing, unbegun)
         with self._changed:
             in_use = len(self._sequences) + sum(len(other.unbegun) for other in self._waiting)
             self._admit(must_wait=in_use >= self._max_batch)
@@ -145,18 +157,38 @@ class Engine:
             self._changed.notify()
         return request.future
 
-    def score(self, prompt: Ids, options: Sequence[Ids]) -> Future[list[OptionScore]]:
-        """How probable each option (target ids) is after `prompt`. Raises Overloaded, EngineStopped."""
-        scoring = _Scoring(prompt, options, Future())
+    def score(
+        self, prompt: Ids, options: Sequence[Ids], *, began: Callable[[], None] | None = None
+    ) -> Future[list[OptionScore]]:
+        """How probable each option (target ids) is after `prompt`; `began` as for generate.
+
+        Raises Overloaded, EngineStopped.
+        """
+        scoring = _Scoring(prompt, options, Future(), began or _nothing)
         with self._changed:
             self._admit(must_wait=bool(self._scorings))
             self._scorings.append(scoring)
             self._changed.notify()
         return scoring.future
 
-    def _admit(self, *, must_wait: bool) -> None:
+    def read(self, ids: Ids, *, num_top: int = 1) -> Future[list[ReadToken]]:
+        """What a decoder expected at each token of a text but the first, between two steps of what is in flight.
+
+        Raises EngineStopped; how many wait is for the caller to bound.
+        """
+        reading = _Reading(ids, num_top, Future())
+        with self._changed:
+            self._check_running()
+            self._readings.append(reading)
+            self._changed.notify()
+        return reading.future
+
+    def _check_running(self) -> None:
         if self._is_stopping or self._failure is not None:
             raise EngineStopped("the model is no longer served here", hint="try again in a moment")
+
+    def _admit(self, *, must_wait: bool) -> None:
+        self._check_running()
         waiting = self._num_behind()
         if must_wait and waiting >= self._max_waiting:
             raise Overloaded(
@@ -183,6 +215,7 @@ class Engine:
                     self._join()
                     self._step()
                     self._score()
+                    self._read()
         except BaseException as error:  # noqa: BLE001 - whatever it was, everyone who waits must hear of it
             self._failure = error
         self._fail_everyone()
@@ -190,7 +223,9 @@ class Engine:
     def _has_work(self) -> bool:
         with self._changed:
             self._beat = time.monotonic()
-            while not (self._is_stopping or self._waiting or self._scorings or self._sequences):
+            while not (
+                self._is_stopping or self._waiting or self._scorings or self._readings or self._sequences
+            ):
                 self._changed.wait(BEAT_S)
                 self._beat = time.monotonic()
             return not self._is_stopping
@@ -206,6 +241,7 @@ class Engine:
         num_before = len(self._sequences)
         while self._waiting and len(self._sequences) < self._max_batch and num_read < READ_TOKENS:
             request = self._waiting[0]
+            request.began()
             row, logits_1V = self._reader.read(request.prompt)
             num_read += len(request.prompt)
             num_joining = min(self._max_batch - len(self._sequences), len(request.unbegun))
@@ -273,6 +309,8 @@ class Engine:
             batch = list(_first_to_fill(SCORE_TOKENS, self._scorings))
         if not batch:
             return
+        for scoring in batch:
+            scoring.began()
         scores: Sequence[list[OptionScore] | FlanError]
         try:
             scores = score_options(
@@ -294,16 +332,39 @@ class Engine:
                 self._num_requests += 1
                 scoring.future.set_result(own)
 
+    def _read(self) -> None:
+        """Read one of the texts that wait for it."""
+        with self._changed:
+            reading = self._readings.popleft() if self._readings else None
+        if reading is None or not reading.future.set_running_or_notify_cancel():
+            return
+        try:
+            found = read_tokens(self._model, reading.ids, reading.num_top)
+        except FlanError as error:
+            reading.future.set_exception(error)
+        except BaseException:
+            reading.future.set_exception(_stopped())
+            raise
+        else:
+            self._num_requests += 1
+            reading.future.set_result(found)
+
     def _fail_everyone(self) -> None:
         with self._changed:
-            futures: list[Future[list[Completion]] | Future[list[OptionScore]]] = [
+            futures: list[Future[Any]] = [
                 *(sequence.request.future for sequence in self._sequences),
                 *(request.future for request in self._waiting),
                 *(scoring.future for scoring in self._scorings),
+                *(reading.future for reading in self._readings),
             ]
             self._sequences, self._waiting, self._scorings = [], deque(), deque()
+            self._readings = deque()
         for future in futures:
-            _fail(future, EngineStopped("the model stopped being served", hint="try again in a moment"))
+            _fail(future, _stopped())
+
+
+def _stopped() -> EngineStopped:
+    return EngineStopped("the model stopped being served", hint="try again in a moment")
 
 
 def _first_to_fill(room: int, scorings: Iterable[_Scoring]) -> Iterator[_Scoring]:
@@ -314,7 +375,7 @@ def _first_to_fill(room: int, scorings: Iterable[_Scoring]) -> Iterator[_Scoring
             return
 
 
-def _fail(future: Future[list[Completion]] | Future[list[OptionScore]], error: FlanError) -> None:
+def _fail(future: Future[Any], error: FlanError) -> None:
     # A request of several sequences is failed once; one whose client is gone, not at all.
     if not future.done() and future.set_running_or_notify_cancel():
         future.set_exception(error)
@@ -322,3 +383,7 @@ def _fail(future: Future[list[Completion]] | Future[list[OptionScore]], error: F
 
 def _ignore(piece: Piece) -> None:
     """For callers who want the whole answer only."""
+
+
+def _nothing() -> None:
+    """For callers who do not ask when it begins."""

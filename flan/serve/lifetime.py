@@ -17,11 +17,14 @@ import uvicorn
 from flan import rundir
 from flan.data.bases import model_directory
 from flan.errors import FlanError
-from flan.model.load import load_model
+from flan.model.load import Model, load_model
 from flan.rundir import EventWriter
+from flan.serve.admission import Admission
+from flan.serve.asking import Face
 from flan.serve.engine import Engine, Status
-from flan.serve.server import Face, is_ready, make_app
-from flan.spec import Sampling, ServeSpec
+from flan.serve.plans import MAX_PROMPTS
+from flan.serve.server import is_ready, make_app, one_token
+from flan.spec import ServeSpec
 from flan.stopping import WishReader
 from flan.store import Store, write_atomically
 
@@ -30,6 +33,8 @@ PROGRESS_EVERY_S = 10.0
 DRAIN_S = 5
 """How long running requests may go on after a wish to stop."""
 START_S = 60.0
+KEEP_ALIVE_S = 75
+"""An idle connection is kept so long: longer than clients keep theirs, so that none is closed as a request comes."""
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -56,11 +61,14 @@ class Server:
     """A model that answers at `url`."""
 
     def __init__(self, face: Face, host: str, port: int) -> None:
-        self._engine = face.engine
+        self._face, self._engine = face, face.engine
         try:
             self._socket = socket.create_server((host, port), backlog=1_024)
         except OSError as error:
             raise PortUnusable(f"{host}:{port}: {error.strerror}", hint="choose another port") from error
+        # Connections inherit it. asyncio would set it for sockets that it makes; without it the body of an answer
+        # waits 40 ms for the acknowledgement of its head.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A wildcard address is no place to send anyone to: the node's name is.
         name = socket.gethostname() if host == "0.0.0.0" else host  # noqa: S104
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
@@ -74,6 +82,7 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -95,6 +104,13 @@ class Server:
             connection.close()
         if status != 200:
             raise ServingFailed(f"the served model is not ready: {status}") from self._engine.failure
+
+    def warm_up(self) -> None:
+        """Let the model write a token, so that no request pays for what happens only once. Raises ServingFailed."""
+        try:
+            one_token(self._face).result(START_S)
+        except (FlanError, TimeoutError) as error:
+            raise ServingFailed("the model wrote no token", hint="its log says more") from error
 
     def check(self) -> Status:
         """How the engine is. Raises ServingFailed when it does not answer any more."""
@@ -131,12 +147,13 @@ def serve(spec: ServeSpec, directory: Path, events: EventWriter) -> Literal["sto
     with wishes.listening():
         source = Store(Path(settings.store)).verify_tree(spec.pins.model)
         model = load_model(source, dtype=_DTYPES[spec.precision], device=settings.device)
-        engine = Engine(model, max_batch=spec.max_batch, max_waiting=spec.max_waiting)
-        face = Face(model, engine, spec.sampling, _token(directory))
+        face = face_of(model, spec, token=_token(directory))
         with _running(Server(face, settings.serve_host, settings.serve_port)) as server:
+            # What warmed it up is nobody's request.
+            warm = server.check()
             events.append("stage.changed", stage="serve")
             events.append("serve.ready", url=server.url)
-            _watch(server, wishes, events)
+            _watch(server, wishes, events, warm)
     events.append("run.stopped", wish=wishes.read(), step=0)
     return "stopped"
 
@@ -150,8 +167,7 @@ def serve_model(reference: str, *, host: str, port: int, token: str | None) -> N
         raise TokenNeeded(f"{host} can be reached from elsewhere", hint="set FLAN_SERVE_TOKEN or --token")
     model = load_model(model_directory(reference))
     defaults = ServeSpec(name=model.card.name, model=reference)
-    engine = Engine(model, max_batch=defaults.max_batch, max_waiting=defaults.max_waiting)
-    face = Face(model, engine, Sampling(), token, names=frozenset({model.card.name, reference}))
+    face = face_of(model, defaults, token=token, names=frozenset({model.card.name, reference}))
     is_over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: is_over.set())
@@ -161,32 +177,41 @@ def serve_model(reference: str, *, host: str, port: int, token: str | None) -> N
             server.check()
 
 
+def face_of(model: Model, spec: ServeSpec, *, token: str | None, names: frozenset[str] | None = None) -> Face:
+    """The engine of `model` and the places before it, as `spec` says."""
+    # The places bound what waits; the engine's own queue also holds the prompts of one request to classify.
+    engine = Engine(model, max_batch=spec.max_batch, max_waiting=spec.max_waiting + MAX_PROMPTS)
+    admission = Admission(
+        max_batch=spec.max_batch, max_waiting=spec.max_waiting, max_chars=spec.max_waiting_chars
+    )
+    return Face(model, engine, admission, spec.sampling, token, names, spec.timeout_s)
+
+
 @contextmanager
 def _running(server: Server) -> Iterator[Server]:
     try:
         server.start()
+        server.warm_up()
         yield server
     finally:
         server.stop()
 
 
-def _watch(server: Server, wishes: WishReader, events: EventWriter) -> None:
-    """Until the wish is another than to run. Tells how it goes, when something happened."""
+def _watch(server: Server, wishes: WishReader, events: EventWriter, first: Status) -> None:
+    """Until the wish is another than to run. Tells how it goes, when something happened after `first`."""
     started = told = time.monotonic()
     requests = tokens = 0
     while wishes.read() == "run":
-        status = server.check()
-        now = time.monotonic()
-        if now - told >= PROGRESS_EVERY_S and (status.requests, status.tokens) != (requests, tokens):
-            rate = round((status.tokens - tokens) / (now - told), 1)
+        status, now = server.check(), time.monotonic()
+        answered, written = status.requests - first.requests, status.tokens - first.tokens
+        if now - told >= PROGRESS_EVERY_S and (answered, written) != (requests, tokens):
+            rate = round((written - tokens) / (now - told), 1)
             busy = {"active": status.active, "waiting": status.waiting}
-            events.append(
-                "progress", done=status.requests, what="requests", eta_s=None, tokens_per_s=rate, **busy
-            )
-            values = {"serve/requests": status.requests, "serve/tokens_per_s": rate}
+            events.append("progress", done=answered, what="requests", eta_s=None, tokens_per_s=rate, **busy)
+            values = {"serve/requests": answered, "serve/tokens_per_s": rate}
             values |= {f"serve/{name}": value for name, value in busy.items()}
             events.append("metrics", step=int(now - started), values=values)
-            told, requests, tokens = now, status.requests, status.tokens
+            told, requests, tokens = now, answered, written
         server.wait(WISH_EVERY_S)
 
 

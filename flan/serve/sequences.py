@@ -44,6 +44,7 @@ class Request:
     n: int
     has_logprobs: bool
     deliver: Callable[[Piece], None]
+    began: Callable[[], None]
     unbegun: deque[int]
     completions: list[Completion] = field(default_factory=list)
     future: Future[list[Completion]] = field(default_factory=Future)

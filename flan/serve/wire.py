@@ -1,6 +1,7 @@
 """What a served model puts on the wire besides its answers: problems (RFC 9457) and server-sent events."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,18 @@ from flan.errors import FlanError, InvalidDocument, NotFound
 
 PROBLEM_TYPE = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
+CALLER_HEADER = "x-flan-caller"
+"""Whose question it is, by the id of a key: callers share the places of a model."""
 HEARTBEAT = b": waiting\n\n"
 """A comment: it keeps proxies from taking a slow answer for a dead one."""
 
-_STATUS_OF_CODE = {"bad_request": 400, "unauthorized": 401, "too_large": 413, "overloaded": 429}
+_STATUS_OF_CODE = {
+    "bad_request": 400,
+    "unauthorized": 401,
+    "too_large": 413,
+    "overloaded": 429,
+    "deadline_exceeded": 504,
+}
 _STATUS_OF_BLAME = {"user": 422, "infra": 503, "system": 500}
 _TITLES = {
     400: "The request cannot be read",
@@ -25,8 +34,14 @@ _TITLES = {
     429: "Too much is asked at once",
     500: "Something broke on our side",
     503: "This cannot be answered now",
+    504: "The answer took too long",
 }
 _RETRY_AFTER_S = {429: "1", 503: "5"}
+
+
+def new_id(prefix: str) -> str:
+    """An id for logs, behind what it is of."""
+    return f"{prefix}{secrets.token_hex(12)}"
 
 
 class BadRequest(FlanError):
@@ -53,6 +68,12 @@ class NoSuchRoute(FlanError):
     code, blame = "not_found", "user"
 
 
+class DeadlineExceeded(FlanError):
+    """The answer was not there in time."""
+
+    code, blame = "deadline_exceeded", "infra"
+
+
 class Broken(FlanError):
     """Something failed that should not."""
 
@@ -68,9 +89,11 @@ def status_of(error: FlanError) -> int:
     return _STATUS_OF_CODE.get(error.code, _STATUS_OF_BLAME[error.blame])
 
 
-def headers_of(status: int) -> Mapping[str, str]:
-    """Headers that a status asks for."""
-    retry = {"Retry-After": _RETRY_AFTER_S[status]} if status in _RETRY_AFTER_S else {}
+def headers_of(error: FlanError) -> Mapping[str, str]:
+    """Headers that an error's status asks for."""
+    status = status_of(error)
+    retry_after = error.values.get("retry_after_s", _RETRY_AFTER_S.get(status))
+    retry = {"Retry-After": str(retry_after)} if retry_after else {}
     return retry | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
 
@@ -83,7 +106,7 @@ def problem(error: FlanError, path: str, request_id: str) -> dict[str, Any]:
         place = {"pointer": error.pointer, "code": error.code, "message": error.message}
         faults = [place] if error.pointer is not None else []
     is_ours = status == 500
-    return {
+    body = {
         "type": f"urn:flan:problem:{error.code}",
         "title": _TITLES.get(status, "The request failed"),
         "status": status,
@@ -92,12 +115,21 @@ def problem(error: FlanError, path: str, request_id: str) -> dict[str, Any]:
         "hint": error.hint,
         "instance": path,
         "request_id": request_id,
-        "retryable": status in (429, 503),
+        "retryable": status in (429, 503, 504),
         "errors": faults,
         "values": {}
         if is_ours
         else {name: value for name, value in error.values.items() if name != "problems"},
     }
+    return with_message(body) if path.startswith("/v1/") else body
+
+
+def with_message(problem: dict[str, Any]) -> dict[str, Any]:
+    """`problem` with the two members more that OpenAI's clients look for: what to tell their user, and where."""
+    hint = f" ({problem['hint']})" if problem.get("hint") else ""
+    pointers = [fault.get("pointer") for fault in problem.get("errors") or ()]
+    param = next(filter(None, pointers), "").lstrip("/") or None
+    return problem | {"message": f"{problem.get('detail')}{hint}", "param": param}
 
 
 def event(name: str, data: BaseModel | Mapping[str, Any]) -> bytes:

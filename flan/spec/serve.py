@@ -19,7 +19,7 @@ class Sampling(Document):
     """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     """The answer is cut after this many tokens."""
-    stop: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), max_length=4)
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), max_length=16)
     """The answer ends before the first of these; it is not part of the text."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Same request, same seed, same answer; null = drawn, and reported in the answer."""
@@ -38,5 +38,9 @@ class ServeSpec(JobSpec):
     """Sequences in flight at once; more wait."""
     max_waiting: int = Field(default=256, ge=0)
     """Requests that may wait; one more is refused with 429."""
+    max_waiting_chars: int = Field(default=8 * 2**20, ge=1024)
+    """Characters of all requests that are inside; more are refused with 429 until some have ended."""
+    timeout_s: float = Field(default=300, gt=0, le=3_600)
+    """An answer that is not there after so many seconds is given up; a request may ask for less."""
     sampling: Sampling = Sampling()
     """Defaults of requests that do not say."""

@@ -13,7 +13,15 @@ from flan.tasks.options import FLAN_2021, Layout, write_options
 from flan.tasks.prepare import PREPARATIONS
 from flan.tasks.promptsource import PromptsourceTemplate, render_promptsource
 from flan.tasks.task import Answer, AnyTemplate, Task
-from flan.tasks.template import ANSWER_SLOT, OPTIONS_SLOT, NotAnOption, RowError, fill, slots
+from flan.tasks.template import (
+    ANSWER_SLOT,
+    OPTIONS_SLOT,
+    NotAnOption,
+    RowError,
+    Template,
+    fill,
+    slots,
+)
 
 _WORD = re.compile(r"\w+")
 
@@ -72,6 +80,31 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     references = tuple(dict.fromkeys((answer, *more)))
     names, value = _names(task.answer, row, choices), _value(task.answer, row)
     return Instance(fields, choices, answer, references, names=names, value=value)
+
+
+def question(task: Task, row: Mapping[str, Any], template: AnyTemplate) -> Instance:
+    """`row` as someone asks about it who does not know its answer: what `template` does not show may be missing.
+
+    The answer, where it is missing or none that can be, is the first choice, or empty: it stands in targets
+    alone, never in a prompt. A template that shows the answer, an inverted one, needs it. Raises RowError.
+    """
+    if task.answer is None:
+        return instance(task, row)
+    if task.prepare is not None:
+        row = _prepared(task.prepare, row)
+    shown = slots(template.input) if isinstance(template, Template) else frozenset()
+    fields = {
+        name: _text(_column(row, path), path) if name in shown else _text_if_there(row, path)
+        for name, path in task.fields.items()
+    }
+    choices = task.answer.choices or _row_choices(task.answer, row)
+    try:
+        answer = _answer(task.answer, row, choices)
+    except RowError:
+        if ANSWER_SLOT in shown:
+            raise
+        answer = next(iter(choices), "")
+    return Instance(fields | task.constants, choices, answer, (answer,))
 
 
 def render(instance: Instance, template: AnyTemplate, layout: Layout | None = FLAN_2021) -> Rendered:
@@ -153,6 +186,13 @@ def _text(value: Any, path: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise RowError(f"column {path!r} holds {type(value).__name__}, not text", column=path)
+
+
+def _text_if_there(row: Mapping[str, Any], path: str) -> str:
+    try:
+        return _text(_column(row, path), path)
+    except RowError:
+        return ""
 
 
 def _texts(row: Mapping[str, Any], path: str) -> tuple[str, ...]:

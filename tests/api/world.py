@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.auth import digest_of
 from api.catalog import keys
 from api.examples import KEY_ID, SHOWN_SECRET
+from flan.card import ModelCard
 from flan.evaluate.samples import SamplesWriter
 from flan.model.export import export
 from flan.rundir import Event
@@ -121,12 +122,12 @@ def settled(client: TestClient, sessions: sessionmaker[Session], folder: Path) -
         tuned = _tuned(sessions, folder)
         evaluated = _evaluated(sessions, folder, _store(client))
         failed = _failed(sessions, folder)
-        paused = _submit(sessions, tune("resting"))
+        paused = submit(sessions, tune("resting"))
         with sessions.begin() as session:
             jobs.pause(session, paused)
-        running = _submit(sessions, tune("busy"))
+        running = submit(sessions, tune("busy"))
         claim(sessions, folder)
-        queued = _submit(sessions, tune("waiting"))
+        queued = submit(sessions, tune("waiting"))
         sweep = client.post("/jobs", json=SWEEP)
         assert sweep.status_code == 202, sweep.text
         # Nothing of it may be claimed instead of what a test means.
@@ -153,13 +154,10 @@ def serving(
     """A real model, answering as the deployment `name` of the registered model `movies`."""
     model = lively_model(context=512)
     with server_of(model) as (rank, _engine):
-        with sessions.begin() as session:
-            nodes.report(session, NODE, cpu_slots=8, gpus=[])
-            version = models.register(session, NewModel("movies", "tuned", digest, model.card))
-            models.put_alias(session, "movies", "default", version.version)
+        register_replica(sessions, model.card, digest)
         spec = parse(ServeSpec, {"kind": "serve", "name": name, "model": "movies"})
         pinned = spec.model_dump(mode="json") | {"pins": {"tasks": {}, "model": digest}}
-        _submit(sessions, parse(ServeSpec, pinned))
+        submit(sessions, parse(ServeSpec, pinned))
         lease = claim(sessions, folder)
         (run_directory(folder, lease) / "token").write_text(TOKEN)
         say(
@@ -169,6 +167,14 @@ def serving(
             ("serve.ready", {"url": str(rank.base_url)}),
         )
         yield rank
+
+
+def register_replica(sessions: sessionmaker[Session], card: ModelCard, digest: str = DIGEST) -> None:
+    """A version of the model `movies`, the default one, and a node that may serve it."""
+    with sessions.begin() as session:
+        nodes.report(session, NODE, cpu_slots=8, gpus=[])
+        version = models.register(session, NewModel("movies", "tuned", digest, card))
+        models.put_alias(session, "movies", "default", version.version)
 
 
 def run_directory(folder: Path, lease: Lease) -> Path:
@@ -202,13 +208,14 @@ def finish(sessions: sessionmaker[Session], lease: Lease, ending: Ending) -> Non
         leases.end(session, lease, ending, retry_base_s=1)
 
 
-def _submit(sessions: sessionmaker[Session], spec: JobSpec) -> str:
+def submit(sessions: sessionmaker[Session], spec: JobSpec) -> str:
+    """A job in the queue; its id."""
     with sessions.begin() as session:
         return jobs.submit(session, spec).id  # type: ignore[arg-type]
 
 
 def _tuned(sessions: sessionmaker[Session], folder: Path) -> str:
-    job_id = _submit(sessions, tune())
+    job_id = submit(sessions, tune())
     lease = claim(sessions, folder)
     checkpoint = {
         "step": 20, "path": "step-00000020-a1", "manifest_sha256": DIGEST, "size_bytes": 1_048_576,
@@ -230,7 +237,7 @@ def _tuned(sessions: sessionmaker[Session], folder: Path) -> str:
 
 def _evaluated(sessions: sessionmaker[Session], folder: Path, store: Store) -> str:
     spec = {"kind": "evaluate", "name": "movies-eval", "model": "movies", "tasks": ["rule_pairs"]}
-    job_id = _submit(sessions, parse(EvaluateSpec, spec | {"collection": "synthetic"}))
+    job_id = submit(sessions, parse(EvaluateSpec, spec | {"collection": "synthetic"}))
     lease = claim(sessions, folder)
     say(sessions, lease, ("progress", {"done": 1, "total": 1, "what": "rule_pairs"}))
     with SamplesWriter(folder / "samples") as samples:
@@ -240,7 +247,7 @@ def _evaluated(sessions: sessionmaker[Session], folder: Path, store: Store) -> s
 
 
 def _failed(sessions: sessionmaker[Session], folder: Path) -> str:
-    job_id = _submit(sessions, tune("broken"))
+    job_id = submit(sessions, tune("broken"))
     lease = claim(sessions, folder)
     failure = Failure(
         code="loss_not_finite", blame="user", message="the loss of step 12 is not finite",

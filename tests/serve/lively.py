@@ -21,9 +21,8 @@ from flan.data.tokens import Ids, encode_prompt, make_contract
 from flan.model.load import Architecture, Model, make_card
 from flan.model.presets import llama_config, t5_config
 from flan.serve.engine import Engine
-from flan.serve.lifetime import Server
-from flan.serve.server import Face
-from flan.spec import Sampling
+from flan.serve.lifetime import Server, face_of
+from flan.spec import Sampling, ServeSpec
 from tests.kit.models import tiny_tokenizer
 
 CONTEXT = 8_192
@@ -95,13 +94,15 @@ def engine_of(model: Model, *, max_batch: int = 8, max_waiting: int = 64) -> Ite
 @contextmanager
 def server_of(model: Model, **limits: int) -> Iterator[tuple[httpx.Client, Engine]]:
     """A real server on a free port, a client that has its token, and the engine behind it."""
-    engine = Engine(model, **{"max_batch": 8, "max_waiting": 64} | limits)
-    server = Server(Face(model, engine, Sampling(max_new_tokens=16), TOKEN), "127.0.0.1", 0)
+    limits = {"max_batch": 8, "max_waiting": 64} | limits
+    spec = ServeSpec(name="lively", model="lively", sampling=Sampling(max_new_tokens=16), **limits)
+    face = face_of(model, spec, token=TOKEN)
+    server = Server(face, "127.0.0.1", 0)
     try:
         server.start()
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
-            yield client, engine
+            yield client, face.engine
     finally:
         server.stop()
 

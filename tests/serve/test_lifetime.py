@@ -23,8 +23,15 @@ from flan.errors import StoreCorrupt
 from flan.model.export import export
 from flan.model.load import Model, load_model
 from flan.rundir import EXIT_STOPPED, RunSettings
-from flan.serve.lifetime import PortUnusable, Server, ServingFailed, TokenNeeded, serve, serve_model
-from flan.serve.server import Face
+from flan.serve.lifetime import (
+    PortUnusable,
+    Server,
+    ServingFailed,
+    TokenNeeded,
+    face_of,
+    serve,
+    serve_model,
+)
 from flan.spec import Pins, Sampling, ServeSpec
 from flan.store import Store
 from tests.serve.lively import endless_model, lively_model, server_of, wait_until
@@ -185,8 +192,10 @@ def test_progress_is_told_when_something_happened(
 def test_a_taken_port_is_a_plain_error() -> None:
     """Not a stack trace: whoever starts it by hand chooses another."""
     model = lively_model()
-    with server_of(model) as (client, engine), pytest.raises(PortUnusable):
-        Server(Face(model, engine, Sampling(), None), "127.0.0.1", client.base_url.port or 0)
+    with server_of(model) as (client, _), pytest.raises(PortUnusable):
+        Server(
+            face_of(model, ServeSpec(name="a", model="a"), token=None), "127.0.0.1", client.base_url.port or 0
+        )
 
 
 def test_no_model_is_open_to_the_network(exported: Path) -> None:

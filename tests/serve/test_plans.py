@@ -75,8 +75,8 @@ def test_the_mode_is_chosen_by_rule_and_said(request_: dict[str, Any], mode: typ
         ({"prompt": f"{PLAIN}\n\n" + write_options([str(i) for i in range(65)])}, "/prompt"),
         ({"prompt": f"{PLAIN}\n\n" + write_options(["yes", "yes"])}, "/prompt"),
         ({"options": []}, "/options"),
-        ({"options": ["a"] * 2}, ""),
-        ({"options": ["a\nb"]}, ""),
+        ({"options": ["a"] * 2}, "/options/1"),
+        ({"options": ["a\nb"]}, "/options/0"),
         ({"options": [str(i) for i in range(65)]}, "/options"),
         ({"n": 17}, "/n"),
         ({"n": 0}, "/n"),
@@ -84,7 +84,7 @@ def test_the_mode_is_chosen_by_rule_and_said(request_: dict[str, Any], mode: typ
         ({"temperature": -1}, "/temperature"),
         ({"temperature": "0.5"}, "/temperature"),
         ({"top_p": 0}, "/top_p"),
-        ({"stop": ["."] * 5}, "/stop"),
+        ({"stop": ["."] * 17}, "/stop"),
         ({"stop": [""]}, "/stop/0"),
         ({"max_new_tokens": 8_193}, "/max_new_tokens"),
         ({"seed": 2**63}, "/seed"),
@@ -109,7 +109,7 @@ def test_served_ids_are_trained_ids(architecture: Architecture) -> None:
         rendered = render(instance(task, row), task.templates[0])
         trained = encode(model.tokenizer, model.card.contract, rendered)
 
-        ranked = plan_classify(model, ClassifyRequest(prompt=rendered.input))
+        (ranked,) = plan_classify(model, ClassifyRequest(prompt=rendered.input)).ranks
         assert ranked.options == rendered.choices
         assert ranked.prompt.tolist() == trained.input_ids.tolist()
         answer = ranked.targets[ranked.options.index(rendered.answer)]

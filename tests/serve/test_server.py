@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from flan.serve.engine import Engine
 from flan.serve.messages import ScoreRequest
@@ -41,7 +42,7 @@ def _stream(client: httpx.Client, body: dict[str, Any]) -> list[tuple[str, dict[
 
 
 def _stable(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name not in ("id", "created")}
+    return {name: value for name, value in answer.items() if name not in ("id", "created", "timing")}
 
 
 def test_a_sampled_answer_reports_how_it_was_made(served: Served) -> None:
@@ -191,7 +192,7 @@ def test_only_the_token_opens_the_door(served: Served) -> None:
         (b'{"prompt": 5}', 422, "invalid_document"),
         (b'{"prompt": "a", "mode": "classify"}', 422, "invalid_document"),
         (b'{"prompt": "a", "max_new_tokens": 8192}', 422, "context_exceeded"),
-        (b'{"prompt": "' + b"a" * 2**20 + b'"}', 413, "too_large"),
+        (b'{"prompt": "' + b"a" * 2**22 + b'"}', 413, "too_large"),
     ],
 )
 def test_bad_bodies_are_the_clients_fault(served: Served, body: bytes, status: int, code: str) -> None:
@@ -207,7 +208,7 @@ def test_an_endless_body_is_cut_off(served: Served) -> None:
     client, _ = served
 
     def endless() -> Iterator[bytes]:
-        for _ in range(40):
+        for _ in range(80):
             yield b" " * 2**16
 
     _problem(client.post("/generate", content=endless()), 413, "too_large")
@@ -231,6 +232,87 @@ def test_unknown_paths_are_problems_too(served: Served) -> None:
     client, _ = served
     _problem(client.get("/nothing"), 404, "not_found")
     assert client.get("/generate").status_code == 405
+
+
+def test_health_is_a_token_that_the_model_writes(served: Served) -> None:
+    """Not only a process that listens; it counts as a request, and says how long it took."""
+    client, engine = served
+    before = engine.status().requests
+    answer = client.get("/health").raise_for_status().json()
+
+    assert answer["status"] == "ok"
+    assert answer["timing"]["total_s"] >= answer["timing"]["queue_s"] >= 0
+    assert engine.status().requests == before + 1
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    """504, streaming or not, and its rows are free; the deployment's own limit is the longest."""
+    body = {"prompt": "hi", "max_new_tokens": 8_000, "seed": 1, "timeout_s": 0.05}
+    with server_of(endless_model()) as (client, engine):
+        _problem(client.post("/generate", json=body), 504, "deadline_exceeded")
+        *_, (name, problem) = _stream(client, body)
+        wait_until(lambda: engine.status().active == 0)
+        assert client.get("/readyz").json()["inside"] == 0
+
+    assert (name, problem["code"]) == ("error", "deadline_exceeded")
+
+
+COMPLETION = {"model": "m", "seed": 1, "temperature": 0, "max_tokens": 4}
+
+
+def test_echoed_tokens_are_those_that_were_sent(served: Served) -> None:
+    """Text or ids, one or several: each with what the model expected there, as lm-evaluation-harness asks for it."""
+    client, _ = served
+    model = lively_model()
+    texts = [PROMPTS[1], PROMPTS[3]]
+    ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    asked = COMPLETION | {"max_tokens": 1, "logprobs": 1, "echo": True}
+    by_ids = client.post("/v1/completions", json=asked | {"prompt": ids}).raise_for_status().json()
+    by_text = client.post("/v1/completions", json=asked | {"prompt": texts}).raise_for_status().json()
+
+    assert by_ids["choices"] == by_text["choices"]
+    for own, text, choice in zip(ids, texts, by_ids["choices"], strict=True):
+        found = choice["logprobs"]
+        logits = model.network(torch.tensor([own])).logits[0].log_softmax(-1)
+        expected = logits[:-1].gather(-1, torch.tensor(own)[1:, None])[:, 0].tolist()
+        assert choice["text"].startswith(text)
+        assert found["token_logprobs"][0] is None and found["top_logprobs"][0] is None
+        assert found["token_logprobs"][1:-1] == pytest.approx(expected, abs=1e-3)
+        best = [max(top.values()) for top in found["top_logprobs"][1:]]
+        assert best[:-1] == pytest.approx(logits[:-1].amax(-1).tolist(), abs=1e-3)
+        # The one token that was written is the most probable one, and is told to be exactly that.
+        assert found["token_logprobs"][-1] == best[-1]
+        assert len(found["tokens"]) == len(own) + 1
+        assert "".join(found["tokens"][:-1]) == text
+
+
+def test_completions_are_what_generate_gives(served: Served) -> None:
+    """By text or by ids, several at a time; with log-probabilities where they are asked for, those of the contract."""
+    client, _ = served
+    model = lively_model()
+    ids = model.tokenizer(PROMPTS[1], add_special_tokens=False)["input_ids"]
+    body = {"prompt": PROMPTS[1], "seed": 1, "temperature": 0, "max_new_tokens": 4, "logprobs": True}
+    native = client.post("/generate", json=body).raise_for_status().json()["choices"][0]
+    asked = COMPLETION | {"logprobs": 2}
+    found = client.post("/v1/completions", json=asked | {"prompt": [PROMPTS[1], PROMPTS[1]]}).json()
+    by_ids = client.post("/v1/completions", json=asked | {"prompt": ids}).json()
+    plain = client.post("/v1/completions", json=asked | {"prompt": PROMPTS[1], "logprobs": 0}).json()
+
+    assert [choice["index"] for choice in found["choices"]] == [0, 1]
+    for choice in (*found["choices"], *by_ids["choices"], *plain["choices"]):
+        assert choice["text"] == native["text"]
+        logprobs = choice["logprobs"]["token_logprobs"]
+        assert logprobs == pytest.approx(native["logprobs"]["token_logprobs"], abs=1e-3)
+    assert [len(top) for top in by_ids["choices"][0]["logprobs"]["top_logprobs"]] == [2] * len(logprobs)
+    assert plain["choices"][0]["logprobs"]["top_logprobs"] is None
+
+
+def test_an_encoder_decoder_says_that_it_cannot_echo() -> None:
+    """It has nothing to say about what it reads."""
+    with server_of(lively_model("encoder_decoder")) as (client, _):
+        asked = COMPLETION | {"prompt": "hi"}
+        _problem(client.post("/v1/completions", json=asked | {"echo": True}), 422, "decoder_needed")
+        assert client.post("/v1/completions", json=asked | {"logprobs": 0}).is_success
 
 
 def test_the_model_describes_itself(served: Served) -> None:

@@ -105,7 +105,7 @@ def test_deployment_is_found_until_it_is_cancelled(machine: Machine) -> None:
     job_id = machine.submit(ServeSpec(name="live", model="m"))
     machine.until(lambda: machine.job(job_id).url)
     with machine.sessions.begin() as session:
-        served = models.find_served(session, "live")
+        (served,) = models.find_served(session, "live")
     assert served.job_id == job_id
     assert len(served.token_path.read_text()) >= 32
     assert served.token_path.stat().st_mode & 0o777 == 0o600

@@ -120,8 +120,8 @@ def test_served_model_is_found_by_deployment_model_or_alias(sessions: Sessions) 
     first = served(sessions, "live", "a", "http://one")
 
     with sessions.begin() as session:
-        assert models.find_served(session, "live").job_id == first
-        found = models.find_served(session, "m@1")
+        assert [each.job_id for each in models.find_served(session, "live")] == [first]
+        (found,) = models.find_served(session, "m@1")
         assert (found.url, str(found.token_path)) == ("http://one", "/runs/live/token")
         with pytest.raises(ModelNotFound, match="is not served") as caught:
             models.find_served(session, "m@best")
@@ -134,19 +134,38 @@ def test_default_model_is_the_only_one_or_the_one_marked(sessions: Sessions) -> 
     """A request that names no model is answered only where there is no doubt."""
     registered(sessions, model(digest="a"), model(digest="b"))
     with sessions.begin() as session:
-        assert models.find_default_served(session) is None
+        assert models.find_default_served(session) == []
     served(sessions, "one", "a", "http://one")
     with sessions.begin() as session:
-        default = models.find_default_served(session)
-        assert default is not None
+        (default,) = models.find_default_served(session)
         assert default.name == "one"
     served(sessions, "two", "b", "http://two")
     with sessions.begin() as session:
-        assert models.find_default_served(session) is None
+        assert models.find_default_served(session) == []
         models.put_alias(session, "m", "default", 2)
-        default = models.find_default_served(session)
-        assert default is not None
+        (default,) = models.find_default_served(session)
         assert default.name == "two"
+
+
+def test_replicas_share_a_name_and_the_weights_of_the_newest(sessions: Sessions) -> None:
+    """A deployment of other weights under the name takes it over; one that is told to stop gets nothing more."""
+    registered(sessions, model(digest="a"), model(digest="b"))
+    first = served(sessions, "live", "a", "http://one")
+    served(sessions, "live", "a", "http://two")
+
+    def urls(reference: str) -> list[str]:
+        with sessions.begin() as session:
+            return [each.url for each in models.find_served(session, reference)]
+
+    with sessions.begin() as session:
+        assert len(models.find_default_served(session)) == 2
+    assert urls("live") == urls("m@1") == ["http://one", "http://two"]
+    served(sessions, "live", "b", "http://three")
+    assert urls("live") == ["http://three"]
+    assert urls("m@1") == ["http://one", "http://two"]
+    with sessions.begin() as session:
+        jobs.cancel(session, first)
+    assert urls("m@1") == ["http://two"]
 
 
 def test_stopped_deployment_is_no_longer_found(sessions: Sessions) -> None:

@@ -168,11 +168,11 @@ def drop_alias(session: Session, name: str, alias: str) -> None:
 
 
 def all_served(session: Session) -> list[Served]:
-    """Every model that answers now, oldest deployment first."""
+    """Every model that answers now and is to go on answering, oldest deployment first."""
     answering = (
         select(Job, Attempt)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt))
-        .where(Job.state == "running", Job.kind == "serve", Job.url.is_not(None))
+        .where(Job.state == "running", Job.wish == "run", Job.kind == "serve", Job.url.is_not(None))
         .order_by(Job.id)
     )
     return [
@@ -187,33 +187,37 @@ def all_served(session: Session) -> list[Served]:
     ]
 
 
-def find_served(session: Session, reference: str) -> Served:
-    """Where a request for `reference` goes: the newest deployment of that name, or of that model.
+def find_served(session: Session, reference: str) -> list[Served]:
+    """The replicas that a request for `reference` may go to, oldest first.
 
-    Raises ModelNotFound, listing what is served.
+    Deployments of that name, as far as they serve the same weights as the newest of them; else those of the model that
+    it means. Raises ModelNotFound, listing what is served.
     """
     served = all_served(session)
-    for deployment in reversed(served):
-        if deployment.name == reference:
-            return deployment
+    named = [deployment for deployment in served if deployment.name == reference]
+    if named:
+        return [deployment for deployment in named if deployment.digest == named[-1].digest]
     try:
         digest = find(session, reference).digest
     except ModelNotFound:
         digest = None
-    for deployment in reversed(served):
-        if digest is not None and deployment.digest == digest:
-            return deployment
+    same = [deployment for deployment in served if digest is not None and deployment.digest == digest]
+    if same:
+        return same
     names = sorted({deployment.name for deployment in served})
     what = "is not served" if digest else "is unknown"
     hint = f"served are: {', '.join(names)}" if names else "deploy a model with a serve job first"
     raise ModelNotFound(f"model {reference!r} {what}", hint=hint, served=names)
 
 
-def find_default_served(session: Session) -> Served | None:
-    """The deployment that answers when a request names none: the only one, or the one aliased `default`."""
+def find_default_served(session: Session) -> list[Served]:
+    """The replicas that answer when a request names no model: of the only one, or of the one aliased `default`.
+
+    Empty where it cannot be told which is meant.
+    """
     served = all_served(session)
-    if len(served) == 1:
-        return served[0]
+    if len({(deployment.name, deployment.digest) for deployment in served}) <= 1:
+        return served
     default = (
         select(ModelVersion.digest)
         .join(
@@ -224,4 +228,4 @@ def find_default_served(session: Session) -> Served | None:
     )
     digests = set(session.scalars(default))
     marked = [deployment for deployment in served if deployment.digest in digests]
-    return marked[-1] if len({deployment.digest for deployment in marked}) == 1 else None
+    return marked if len({deployment.digest for deployment in marked}) == 1 else []

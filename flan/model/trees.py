@@ -1,6 +1,6 @@
 """Attention of prompts with branches, without a mask as large as the square of a batch.
 
-    # L places, H heads, G heads of keys and values, D width of a head, W places of a tree's branches, K of the tree
+    # L places, H heads, G heads of keys and values, D width of a head, Q places that read, K that are read
 
 Trees stand one after the other in one row, each a prompt and the branches that continue it:
 
@@ -8,9 +8,9 @@ Trees stand one after the other in one row, each a prompt and the branches that 
     tree 1      prompt      branch  branch
     tree 2                                   prompt …
 
-A prompt attends to itself, causally. All branches of a tree attend at once, to their prompt and each to itself:
-a mask says so that has only a row for each of their places. `flan/model/attention.py` hands over what stands for a
-mask in the layers of a network: the bounds of the trees.
+A prompt attends to itself, causally, some places at a time, each time to what stands before them alone: the kernel
+computes what a mask takes away. All branches of a tree attend at once, to their prompt and each to itself.
+`flan/model/attention.py` hands over what stands for a mask in the layers of a network: the bounds of the trees.
 
     bounds_113S   int32: of every prompt and branch its start, its end, and the start of the tree it is in
 """
@@ -27,19 +27,25 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.integrations.sdpa_attention import repeat_kv
 
+BLOCK = 64
+"""Places of a prompt that attend at a time: the kernel's own blocks are no larger at such lengths."""
 
-class Tree(NamedTuple):
-    """Where a tree stands, and who of its branches reads what."""
 
-    prompt: slice
-    branches: slice
-    whole: slice
+class Part(NamedTuple):
+    """Places that attend at a time, and what they read."""
+
+    queries: slice
+    keys: slice
     mask: Tensor
-    """(W, K): whether a place of the branches reads a place of the tree."""
-    ends: slice
-    """Where a token of a branch is expected: the prompt's last place, and the branches."""
-    mask_of_ends: Tensor
-    """(1 + W, K): the same of these."""
+    """(Q, K): what is added to the scores, 0, or minus infinity where a place is not read."""
+
+
+class Trees(NamedTuple):
+    """The parts of all trees of a row."""
+
+    whole: list[Part]
+    ends: list[Part]
+    """The same where a token of a branch is expected alone: the last place of each prompt, and the branches."""
 
 
 _TREES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -80,70 +86,54 @@ def attend_in_trees(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, s
 
     Sums and products are fp32 whatever the input is. For inference, on a CPU.
     """
-    dtype = query.dtype
-    query, (key, value) = query.float(), _whole(query, key, value)
-    output_1LHD = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-    output = output_1LHD.transpose(1, 2)
-    for tree in trees_of(bounds):
-        output[:, :, tree.prompt] = scaled_dot_product_attention(
-            query[:, :, tree.prompt],
-            key[:, :, tree.prompt],
-            value[:, :, tree.prompt],
-            is_causal=True,
-            scale=scale,
-        )
-        if tree.branches.stop > tree.branches.start:
-            output[:, :, tree.branches] = scaled_dot_product_attention(
-                query[:, :, tree.branches],
-                key[:, :, tree.whole],
-                value[:, :, tree.whole],
-                attn_mask=tree.mask,
-                scale=scale,
-            )
-    return output_1LHD.to(dtype)
+    return _attend(query.float(), key, value, _trees_of(bounds).whole, scale).to(query.dtype)
 
 
 def attend_at_ends(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float) -> Tensor:
     """The same at the ends of the trees alone; anything elsewhere: for a last layer, of which nothing else is read."""
-    key, value = _whole(query, key, value)
-    output_1LHD = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+    return _attend(query, key, value, _trees_of(bounds).ends, scale).to(query.dtype)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
+    repeats = query.shape[1] // key.shape[1]
+    key, value = key.float(), value.float()
+    if repeats > 1:
+        key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    output_1LHD = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3], dtype=torch.float32)
     output = output_1LHD.transpose(1, 2)
-    for tree in trees_of(bounds):
-        output[:, :, tree.ends] = scaled_dot_product_attention(
-            query[:, :, tree.ends].float(),
-            key[:, :, tree.whole],
-            value[:, :, tree.whole],
-            attn_mask=tree.mask_of_ends,
-            scale=scale,
+    for queries, keys, mask in parts:
+        output[:, :, queries] = scaled_dot_product_attention(
+            query[:, :, queries].float(), key[:, :, keys], value[:, :, keys], attn_mask=mask, scale=scale
         )
     return output_1LHD
 
 
-def _whole(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values in fp32, one for each head of the queries."""
-    repeats = query.shape[1] // key.shape[1]
-    key, value = key.float(), value.float()
-    return (repeat_kv(key, repeats), repeat_kv(value, repeats)) if repeats > 1 else (key, value)
-
-
-def trees_of(bounds: Tensor) -> list[Tree]:
-    """The trees within these bounds; worked out once."""
+def _trees_of(bounds: Tensor) -> Trees:
     if bounds not in _TREES:
-        _TREES[bounds] = _trees(bounds)
+        _TREES[bounds] = _worked_out(bounds)
     return _TREES[bounds]  # type: ignore[no-any-return]
 
 
-def _trees(bounds: Tensor) -> list[Tree]:
-    trees = []
+def _worked_out(bounds: Tensor) -> Trees:
+    trees = Trees([], [])
+    longest = int((bounds[0, 0, 1] - bounds[0, 0, 0]).max())
+    causal_PP = torch.full((longest, longest), -torch.inf).triu(1)
     for root, parts in itertools.groupby(zip(*bounds[0, 0].tolist(), strict=True), key=itemgetter(2)):
         (_, middle, _), *branches = parts
+        for first in range(0, middle - root, BLOCK):
+            last = min(first + BLOCK, middle - root)
+            prompt = slice(root + first, root + last), slice(root, root + last)
+            trees.whole.append(Part(*prompt, causal_PP[first:last, :last]))
         end = max((end for _, end, _ in branches), default=middle)
+        # From the prompt's last place on.
         ends = middle - 1
-        reads_EK = torch.zeros(end - ends, end - root, dtype=torch.bool)
-        reads_EK[:, : middle - root] = True
+        mask_QK = torch.full((end - ends, end - root), -torch.inf)
+        mask_QK[:, : middle - root] = 0
         for first, last, _ in branches:
-            own = torch.ones(last - first, last - first, dtype=torch.bool).tril()
-            reads_EK[first - ends : last - ends, first - root : last - root] = own
-        prompt, whole = slice(root, middle), slice(root, end)
-        trees.append(Tree(prompt, slice(middle, end), whole, reads_EK[1:], slice(ends, end), reads_EK))
+            mask_QK[first - ends : last - ends, first - root : last - root] = causal_PP[
+                : last - first, : last - first
+            ]
+        if end > middle:
+            trees.whole.append(Part(slice(middle, end), slice(root, end), mask_QK[1:]))
+        trees.ends.append(Part(slice(ends, end), slice(root, end), mask_QK))
     return trees

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from flan.model.trees import attend_in_trees, is_trees, tree_bounds, tree_mask
+from flan.model.trees import attend_at_ends, attend_in_trees, is_trees, tree_bounds, tree_mask
 
-TREES = st.lists(
-    st.tuples(st.integers(1, 6), st.lists(st.integers(0, 4), max_size=4)), min_size=1, max_size=4
-)
+PROMPTS = st.integers(1, 6) | st.sampled_from([64, 65, 150])
+TREES = st.lists(st.tuples(PROMPTS, st.lists(st.integers(0, 4), max_size=4)), min_size=1, max_size=4)
 """Of each tree the length of its prompt, and those of its branches."""
 
 
@@ -46,6 +45,13 @@ def test_attention_in_trees_is_attention_under_the_mask(
     wide_key, wide_value = (each.repeat_interleave(repeats, dim=1) for each in (key, value))
     masked = scaled_dot_product_attention(query, wide_key, wide_value, attn_mask=tree_mask(bounds), scale=0.3)
     torch.testing.assert_close(found, masked.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    # A last layer is asked where a token of a branch is expected: from the last place of each prompt on.
+    starts, is_end = 0, torch.zeros(length, dtype=torch.bool)
+    for prompt, branches in trees:
+        is_end[starts + prompt - 1 : starts + prompt + sum(branches)] = True
+        starts += prompt + sum(branches)
+    ends = attend_at_ends(query, key, value, bounds, 0.3)
+    torch.testing.assert_close(ends[:, is_end], found[:, is_end], atol=1e-5, rtol=1e-5)
 
 
 def test_half_precision_comes_back_as_it_came() -> None:

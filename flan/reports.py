@@ -27,7 +27,9 @@ def report(
     ] = "markdown",
     figure: Annotated[
         list[str] | None,
-        typer.Option(help=f"A picture to draw beside --to: {', '.join(FIGURE_NAMES)}, or all that can be."),
+        typer.Option(
+            help=f"A picture to draw beside --to: {', '.join(FIGURE_NAMES)}, or all that show a difference."
+        ),
     ] = None,
     to: Annotated[
         Path | None,
@@ -63,19 +65,12 @@ def report(
     to.mkdir(parents=True, exist_ok=True)
     for ending, write in texts.values():
         (to / f"report.{ending}").write_text(write(made))
-    names = FIGURE_NAMES if figure is None or "all" in figure else tuple(figure)
-    if names:
-        from flan.evaluate.plots import NothingToDraw, draw, save
+    from flan.evaluate.plots import draw, save, telling
 
-        for name in names:
-            try:
-                picture = draw(name, made)
-            except NothingToDraw:
-                if figure and name in figure:
-                    raise
-                continue
-            for ending in ("svg", "png"):
-                save(picture, to / f"{name}.{ending}")
+    for name in telling(made) if figure is None or "all" in figure else figure:
+        picture = draw(name, made)
+        for ending in ("svg", "png"):
+            save(picture, to / f"{name}.{ending}")
     typer.echo(f"report: {to / 'report.md'}")
 
 

@@ -66,6 +66,23 @@ def draw(name: str, report: Report) -> Figure:
         return FIGURES[name](report)
 
 
+def telling(report: Report) -> list[str]:
+    """The pictures that show a difference between these columns. Soft prompts are not on record: drawn when asked."""
+    names = []
+    for name in FIGURES:
+        about = _ABOUT.get(name)
+        if name == "soft-prompt" or (
+            about and len({about(column) for column in report.columns} - {None}) < 2
+        ):
+            continue
+        try:
+            draw(name, report)
+        except NothingToDraw:
+            continue
+        names.append(name)
+    return names
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write an SVG or a PNG, by the ending of `path`."""
     # Without a date equal pictures are equal files.
@@ -344,3 +361,11 @@ FIGURES: Mapping[str, Callable[[Report], Figure]] = {
         report, "Templates per task", "templates of each training task", _num_templates
     ),
 }
+
+_ABOUT: Mapping[str, Callable[[Column], object]] = {
+    "instructions": lambda column: (
+        (column.trained_with, column.prompt_format) if column.tuned_steps else None
+    ),
+    "few-shot": lambda column: column.shots,
+}
+"""What of a column a picture of bars is about; None: nothing of this one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flan.card import Tuning
-from flan.evaluate.plots import FIGURES, NothingToDraw, draw, save
+from flan.evaluate.plots import FIGURES, NothingToDraw, draw, save, telling
 from flan.evaluate.publication import Report
 from flan.evaluate.reporting import Run, report
 from flan.reports import FIGURE_NAMES
@@ -152,3 +152,13 @@ def test_equal_reports_give_equal_files(tmp_path: Path) -> None:
             save(draw("clusters", several()), file)
 
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_only_what_tells_columns_apart_is_drawn_unasked() -> None:
+    """Of a base and a tuned model the clusters alone; another format or number of solved rows is a picture more."""
+    pair = [measured(), measured(steps=5)]
+    renamed = [*pair, measured(steps=5, tuned_with="dataset_name")]
+
+    assert telling(report(pair, ["a", "b"])) == ["clusters"]
+    assert telling(report(renamed, ["a", "b", "c"])) == ["clusters", "instructions"]
+    assert {"clusters", "few-shot"} <= set(telling(several()))

@@ -196,15 +196,24 @@ def _lines(
             alpha=0.14,
             linewidth=0,
         )
-        for point in points:
+        if len(points) == 1 and points[0].spread is not None:  # a band needs two
+            axes.errorbar(xs, means, [points[0].spread], color=colour, elinewidth=0.9, capsize=2)
+        for k, point in enumerate(points):
             face = colour if point.is_proven else "white"
             axes.plot(
                 [point.x], [point.mean], "o", color=colour, markerfacecolor=face, markersize=5.5, zorder=3
             )
-            is_lower = any(other.x == point.x and other.mean > point.mean for other in everywhere)
+            beside = points[max(k - 1, 0) : k] + points[k + 1 : k + 2]
+            is_lower = any(other.x == point.x and other.mean > point.mean for other in everywhere) or (
+                len(points) > 1 and all(other.mean > point.mean for other in beside)
+            )
+            # Beside a whisker, else above or below the point.
+            place_of, side = (
+                ((6, -3), "left") if len(points) == 1 else ((0, -13 if is_lower else 7), "center")
+            )
             axes.annotate(
-                f"{100 * point.mean:.1f}", (point.x, point.mean), xytext=(0, -13 if is_lower else 7),
-                textcoords="offset points", ha="center", fontsize=7.5,
+                f"{100 * point.mean:.1f}", (point.x, point.mean), xytext=place_of, textcoords="offset points",
+                ha=side, fontsize=7.5,
             )  # fmt: skip
     if is_log:
         axes.set_xscale("log")
@@ -279,7 +288,9 @@ def _note(report: Report, *, has_circles: bool, has_marks: bool) -> str:
     templates = sorted({each.over_templates.num_templates for each in figures})
     many = f"{templates[0]}" if len(templates) == 1 else f"{templates[0]} to {templates[-1]}"
     verdicts = sorted({each.verdict for each in figures})
-    shape, otherwise = ("circles: tasks; whiskers", "hatched") if has_circles else ("bands", "hollow points")
+    shape, otherwise = (
+        ("circles: tasks; whiskers", "hatched") if has_circles else ("bands, whisker", "hollow points")
+    )
     num_tasks = f"{len(report.tasks)} task" + ("s" if len(report.tasks) > 1 else "")
     return (
         f"{num_tasks}, n = {rows:,} rows, {many} templates each; {shape}: one standard deviation "

@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from flan.model.keys import attend_in_pass, is_pass
 from flan.model.segments import Segment, segments_of
 from flan.model.trees import attend_at_ends, attend_in_trees, is_trees
 
@@ -126,6 +127,10 @@ def segment_attention(
             **options,
         )
         raise Attended(output)
+    if is_pass(attention_mask):
+        assert attention_mask is not None
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return attend_in_pass(query, key, value, attention_mask, scale), None
     if is_trees(attention_mask):
         assert attention_mask is not None
         return attend_in_trees(query, key, value, attention_mask, _scale(query, scaling)), None

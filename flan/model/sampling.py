@@ -1,6 +1,6 @@
 """Drawing the next token of several sequences, each by its own rules and its own noise.
 
-    # B rows, R rows of equal top-k, V vocabulary, K candidates of a row
+    # B rows, V vocabulary, R rows that draw from equally many candidates, K candidates
 
 A row's token is a function of its logits, its Sampling and one number of its own: nothing of the other rows
 enters, so a sequence writes the same text alone and in any company.
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from flan.spec import Sampling
 
+FEW = 64
+"""Rows that draw from at most so many candidates are drawn for together."""
+
 
 def noise(seed: int, sample: int, position: int) -> float:
     """The number in [0, 1) that decides token `position` of answer `sample` to a request with `seed`.
@@ -26,27 +29,63 @@ def noise(seed: int, sample: int, position: int) -> float:
     return bits * 2.0**-53
 
 
-def draw_tokens(logits_BV: Tensor, samplings: Sequence[Sampling], noise_B: Sequence[float]) -> Tensor:
-    """One token id for each row, (B,).
+def penalized(logits_BV: Tensor, samplings: Sequence[Sampling], seen: Sequence[Sequence[int]]) -> Tensor:
+    """The logits after each row's repetition penalty: those of tokens it has `seen` are divided by it, or multiplied
+    where they are negative (Keskar et al. 2019, 4.1, as transformers does it). Others as they are."""
+    logits_BV = logits_BV.clone()
+    for row, (sampling, tokens) in enumerate(zip(samplings, seen, strict=True)):
+        if sampling.repetition_penalty == 1 or not tokens:
+            continue
+        # A soft prompt's tokens are read, never written: they have no logit.
+        ids_S = torch.tensor(sorted({*tokens}), device=logits_BV.device)
+        ids_S = ids_S[ids_S < logits_BV.shape[-1]]
+        own_S = logits_BV[row, ids_S]
+        penalty = sampling.repetition_penalty
+        logits_BV[row, ids_S] = torch.where(own_S > 0, own_S / penalty, own_S * penalty)
+    return logits_BV
+
+
+def draw_tokens(
+    logits_BV: Tensor, samplings: Sequence[Sampling], noise_B: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """One token id for each row, (B,), and whether the row's largest logit is a number, (B,).
 
     Temperature 0 takes the most probable token. Otherwise: the top_k most probable tokens (0 = all), their
     probabilities at the row's temperature, of these the fewest that reach top_p together, and among them
     the one in whose share of [0, 1) the row's noise falls.
     """
-    chosen_B = logits_BV.argmax(dim=-1)
-    of_top_k: dict[int, list[int]] = {}
-    for row, sampling in enumerate(samplings):
-        if sampling.temperature > 0:
-            of_top_k.setdefault(sampling.top_k, []).append(row)
-    for top_k, rows in of_top_k.items():
-        chosen_B[rows] = _draw(
-            logits_BV[rows],
-            top_k,
-            _column([samplings[row].temperature for row in rows], logits_BV),
-            _column([samplings[row].top_p for row in rows], logits_BV),
-            _column([noise_B[row] for row in rows], logits_BV),
-        )
-    return chosen_B
+    vocabulary = logits_BV.shape[-1]
+    num_candidates = [
+        1 if sampling.temperature == 0 else min(sampling.top_k or vocabulary, vocabulary)
+        for sampling in samplings
+    ]
+    tokens_B = torch.empty(len(samplings), dtype=torch.long, device=logits_BV.device)
+    is_finite_B = torch.empty(len(samplings), dtype=torch.bool, device=logits_BV.device)
+    by_width: dict[int, list[int]] = {}
+    for row, number in enumerate(num_candidates):
+        # A width of its own, whoever else is there: which of equal logits are taken may depend on it.
+        width = number if number == 1 else min(max(number, FEW), vocabulary)
+        by_width.setdefault(width, []).append(row)
+    for width, rows in by_width.items():
+        own_RV = logits_BV if len(rows) == len(samplings) else logits_BV[rows]
+        if width < vocabulary:
+            logits_RK, ids_RK = own_RV.topk(width, dim=-1)
+        else:
+            logits_RK, ids_RK = own_RV.sort(dim=-1, descending=True, stable=True)
+        is_finite_B[rows] = logits_RK[:, 0].isfinite()
+        rules_4R1 = torch.tensor(
+            [
+                [num_candidates[row] for row in rows],
+                [samplings[row].temperature or 1.0 for row in rows],
+                [samplings[row].top_p for row in rows],
+                [noise_B[row] for row in rows],
+            ],
+            dtype=torch.float64,
+            device=logits_BV.device,
+        )[..., None]
+        place_R1 = _draw(logits_RK, *rules_4R1.unbind())
+        tokens_B[rows] = ids_RK.gather(-1, place_R1)[:, 0]
+    return tokens_B, is_finite_B
 
 
 def token_logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
@@ -55,23 +94,19 @@ def token_logprobs(logits_BV: Tensor, tokens_B: Tensor) -> Tensor:
 
 
 def _draw(
-    logits_RV: Tensor, top_k: int, temperature_R1: Tensor, top_p_R1: Tensor, noise_R1: Tensor
+    logits_RK: Tensor, number_R1: Tensor, temperature_R1: Tensor, top_p_R1: Tensor, noise_R1: Tensor
 ) -> Tensor:
-    vocabulary = logits_RV.shape[-1]
-    if 0 < top_k < vocabulary:
-        logits_RK, tokens_RK = logits_RV.topk(top_k, dim=-1)
-    else:
-        logits_RK, tokens_RK = logits_RV.sort(dim=-1, descending=True, stable=True)
+    """Which candidate each row takes, (R, 1), of the first `number` of its sorted logits."""
+    K = logits_RK.shape[-1]
+    is_candidate_RK = torch.arange(K, device=logits_RK.device) < number_R1
     # The largest logit is taken off first: divided by a tiny temperature it would be infinite.
-    shares_RK = ((logits_RK - logits_RK[:, :1]).double() / temperature_R1).softmax(dim=-1)
+    scaled_RK = (logits_RK - logits_RK[:, :1]).double() / temperature_R1
+    shares_RK = scaled_RK.masked_fill(~is_candidate_RK, -torch.inf).softmax(dim=-1)
     reached_RK = shares_RK.cumsum(dim=-1)
     # A token stays while those before it have not reached top_p: the first one always does (no comparison
     # with NaN is true: such a row gets any token, and whoever reads the logits must look).
-    num_kept_R1 = (reached_RK - shares_RK < top_p_R1).sum(dim=-1, keepdim=True).clamp(min=1)
-    total_R1 = reached_RK.gather(-1, num_kept_R1 - 1)
+    is_kept_RK = (reached_RK - shares_RK < top_p_R1) & is_candidate_RK
+    last_R1 = is_kept_RK.sum(dim=-1, keepdim=True).clamp(min=1) - 1
+    total_R1 = reached_RK.gather(-1, last_R1)
     place_R1 = (reached_RK <= noise_R1 * total_R1).sum(dim=-1, keepdim=True)
-    return tokens_RK.gather(-1, torch.minimum(place_R1, num_kept_R1 - 1))[:, 0]
-
-
-def _column(values: list[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64, device=like.device)[:, None]
+    return torch.minimum(place_R1, last_R1)

@@ -86,8 +86,7 @@ def score_options(
     them an option never loses to a longer one that begins with it. `batch_tokens` bounds the token slots of
     a forward pass and changes nothing but rounding. Raises ContextExceeded, InvalidOptions, NotFinite.
     """
-    _check_options(prompts, options)
-    _check_context(model, prompts, options)
+    check_scorable(model, prompts, options)
     scores: list[list[OptionScore | None]] = [[None] * len(row) for row in options]
     pieces = list(_pieces(prompts, options, batch_tokens))
     for indices in _batches(model, pieces, batch_tokens):
@@ -99,6 +98,12 @@ def score_options(
     found = [[score for score in row if score is not None] for row in scores]
     _check_finite(model, found)
     return found
+
+
+def check_scorable(model: Model, prompts: Sequence[Ids], options: Sequence[Sequence[Ids]]) -> None:
+    """Raise ContextExceeded or InvalidOptions where `score_options` would."""
+    _check_options(prompts, options)
+    _check_context(model, prompts, options)
 
 
 def _batches(model: Model, pieces: list[_Piece], batch_tokens: int) -> list[list[int]]:

@@ -180,7 +180,13 @@ def serve_model(reference: str, *, host: str, port: int, token: str | None) -> N
 def face_of(model: Model, spec: ServeSpec, *, token: str | None, names: frozenset[str] | None = None) -> Face:
     """The engine of `model` and the places before it, as `spec` says."""
     # The places bound what waits; the engine's own queue also holds the prompts of one request to classify.
-    engine = Engine(model, max_batch=spec.max_batch, max_waiting=spec.max_waiting + MAX_PROMPTS)
+    engine = Engine(
+        model,
+        max_batch=spec.max_batch,
+        max_waiting=spec.max_waiting + MAX_PROMPTS,
+        cache_bytes=spec.cache_bytes,
+        max_waiting_tokens=spec.max_waiting_tokens,
+    )
     admission = Admission(
         max_batch=spec.max_batch, max_waiting=spec.max_waiting, max_chars=spec.max_waiting_chars
     )

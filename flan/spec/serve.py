@@ -17,6 +17,8 @@ class Sampling(Document):
     """Only the k most probable tokens are drawn from; 0 = off."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
+    repetition_penalty: float = Field(default=1.0, ge=0.1, le=10)
+    """Tokens of prompt and answer become so much less probable as they come again (Keskar et al. 2019); 1 = off."""
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     """The answer is cut after this many tokens."""
     stop: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), max_length=16)
@@ -42,5 +44,9 @@ class ServeSpec(JobSpec):
     """Characters of all requests that are inside; more are refused with 429 until some have ended."""
     timeout_s: float = Field(default=300, gt=0, le=3_600)
     """An answer that is not there after so many seconds is given up; a request may ask for less."""
+    max_waiting_tokens: int = Field(default=2**20, ge=1)
+    """Tokens, prompts and what may be written, of all requests that wait; more are refused with 429."""
+    cache_bytes: int = Field(default=2**30, ge=2**20)
+    """Of keys and values: all that is in flight, and prompts that are remembered. It is taken at the start."""
     sampling: Sampling = Sampling()
     """Defaults of requests that do not say."""

@@ -5,8 +5,10 @@ import math
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2
+from transformers import RepetitionPenaltyLogitsProcessor
 
-from flan.model.sampling import draw_tokens, noise, token_logprobs
+from flan.model.sampling import draw_tokens, noise, penalized, token_logprobs
 from flan.spec import Sampling
 
 VOCABULARY = 50
@@ -27,9 +29,9 @@ def _logits(seed: int) -> torch.Tensor:
 def test_a_row_draws_the_same_alone_and_among_others(drawn: list[tuple[Sampling, int, float]]) -> None:
     """Nothing of the other rows enters: neither their rules, their logits nor their noise."""
     logits = torch.stack([_logits(seed) for _, seed, _ in drawn])
-    together = draw_tokens(logits, [s for s, _, _ in drawn], [u for _, _, u in drawn])
+    together, _ = draw_tokens(logits, [s for s, _, _ in drawn], [u for _, _, u in drawn])
 
-    alone = [draw_tokens(_logits(seed)[None], [s], [u]).item() for s, seed, u in drawn]
+    alone = [draw_tokens(_logits(seed)[None], [s], [u])[0].item() for s, seed, u in drawn]
     assert together.tolist() == alone
 
 
@@ -53,20 +55,76 @@ def test_a_draw_is_the_inverse_of_the_distribution_function(s: Sampling, seed: i
                 expected.add(token)
             passed += share
 
-    assert draw_tokens(_logits(seed)[None], [s], [u]).item() in expected
+    assert draw_tokens(_logits(seed)[None], [s], [u])[0].item() in expected
 
 
-def test_draws_follow_the_probabilities() -> None:
-    """Over many numbers of noise each token comes as often as the softmax says."""
-    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    draws = [
-        draw_tokens(logits, [Sampling(temperature=1, top_k=0)], [noise(3, 0, i)]).item() for i in range(4_000)
-    ]
+CELLS = [
+    Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    for temperature in (0.5, 0.9, 1.7)
+    for top_k in (0, 5, 40)
+    for top_p in (1.0, 0.9, 0.6)
+]
 
-    expected = logits[0].softmax(-1)
-    for token in range(4):
-        error = 4 * math.sqrt(float(expected[token]) / 4_000)
-        assert abs(draws.count(token) / 4_000 - float(expected[token])) < error
+
+def _exact(logits: torch.Tensor, s: Sampling) -> torch.Tensor:
+    """The distribution that the rules say, by definition: temperature, then top-k, then top-p."""
+    shares = (logits.double() / s.temperature).softmax(-1)
+    order = shares.argsort(descending=True)
+    kept = order[: s.top_k or len(order)]
+    own = shares[kept] / shares[kept].sum()
+    num_kept = int((own.cumsum(-1) - own < s.top_p).sum())
+    found = torch.zeros_like(shares)
+    found[kept[:num_kept]] = own[:num_kept] / own[:num_kept].sum()
+    return found
+
+
+def test_draws_follow_the_distribution() -> None:
+    """Pearson's chi-squared against the exact distribution, for temperatures, top-k and top-p together.
+
+    27 cells of 4,000 draws; the bound is what one of 27 such sums exceeds once in a hundred thousand.
+    """
+    num_draws, logits = 4_000, _logits(3) * 0.6
+    rows = logits.expand(num_draws, -1)
+    for number, s in enumerate(CELLS):
+        expected = _exact(logits, s) * num_draws
+        tokens, _ = draw_tokens(rows, [s] * num_draws, [noise(number, 1, i) for i in range(num_draws)])
+        seen = torch.bincount(tokens, minlength=VOCABULARY).double()
+        assert seen[expected == 0].sum() == 0
+        # Rare tokens are counted as one: the sum follows its distribution where five are expected.
+        is_rare = expected < 5
+        pooled = [*zip(seen[~is_rare].tolist(), expected[~is_rare].tolist(), strict=True)]
+        if expected[is_rare].sum() > 0:
+            pooled.append((float(seen[is_rare].sum()), float(expected[is_rare].sum())))
+        statistic = sum((found - wanted) ** 2 / wanted for found, wanted in pooled)
+        assert statistic < chi2.ppf(1 - 1e-5 / 27, max(1, len(pooled) - 1)), s
+
+
+def test_noise_is_even() -> None:
+    """Numbers of noise fall into the unit interval evenly, along answers and along positions."""
+    for numbers in ([noise(1, 0, i) for i in range(10_000)], [noise(1, i, 0) for i in range(10_000)]):
+        seen = torch.histc(torch.tensor(numbers), 50, 0, 1)
+
+        assert float(((seen - 200) ** 2 / 200).sum()) < chi2.ppf(1 - 1e-6, 49)
+
+
+def test_a_repetition_penalty_is_the_librarys() -> None:
+    """What transformers makes of the same logits and tokens; rows without a penalty stay as they are."""
+    logits = torch.stack([_logits(1), _logits(2), _logits(3)])
+    seen = [[3, 4, 3, 49], [0, 1, 2], []]
+    rules = [Sampling(repetition_penalty=penalty) for penalty in (1.3, 1.0, 2.0)]
+
+    found = penalized(logits, rules, seen)
+    library = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([seen[0]]), logits[:1].clone())
+    assert torch.equal(found[:1], library)
+    assert torch.equal(found[1:], logits[1:])
+
+
+def test_logits_that_are_no_numbers_are_told_apart() -> None:
+    """Whatever the rules, a row with NaN or infinity says so; others do not."""
+    logits = torch.stack([_logits(1), _logits(2), _logits(3)])
+    logits[0, 7], logits[1, 9] = torch.nan, torch.inf
+    for s in (Sampling(temperature=0), Sampling(), Sampling(top_k=0)):
+        assert draw_tokens(logits, [s] * 3, [0.5] * 3)[1].tolist() == [False, False, True]
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 15), st.integers(0, 8_191))

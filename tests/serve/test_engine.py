@@ -1,16 +1,19 @@
 """Continuous batching: every answer is the one its request would get alone."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from flan.data.tokens import encode_target
+from flan.data.tokens import Ids, encode_target
 from flan.model.load import Architecture
+from flan.model.passes import CacheTooSmall
 from flan.model.scoring import NotFinite
-from flan.serve.engine import EngineStopped, Overloaded
+from flan.serve.engine import READ_BESIDE, DeadlineExceeded, EngineStopped, Overloaded
 from flan.serve.sequences import Completion, Piece
 from tests.model import naive
 from tests.serve.lively import (
@@ -305,20 +308,209 @@ def test_a_failed_engine_says_so_to_everyone() -> None:
 
 
 def test_logits_that_are_no_numbers_fail_their_request_alone() -> None:
-    """The others in the batch go on."""
+    """The others in the batch go on, beside them and in their places afterwards."""
     model = lively_model()
     good, bad = prompt_ids(model, PROMPTS[0]), prompt_ids(model, PROMPTS[1])
-
-    def spoil(_module: object, _inputs: object, options: dict[str, torch.Tensor], output: object) -> None:
-        if options["input_ids"].shape[1] == len(bad):
-            output.logits[:] = float("nan")  # type: ignore[attr-defined]
-
-    handle = model.network.register_forward_hook(spoil, with_kwargs=True)
+    with engine_of(model) as engine:
+        expected = _tokens(engine.generate(good, sampling(), n=2))
+    used = {*good.tolist(), *(token for tokens in expected for token in tokens)}
+    table = model.network.get_input_embeddings().weight.data
+    token = next(token for token in bad.tolist() if token not in used)
+    before = table[token].clone()
+    table[token] = torch.nan
     try:
         with engine_of(model) as engine:
             futures = [engine.generate(prompt, sampling(), n=2) for prompt in (good, bad, good)]
+            scoring = engine.score(bad, [good[:3]])
             assert isinstance(futures[1].exception(timeout=60), NotFinite)
-            assert _tokens(futures[0]) == _tokens(futures[2])
+            assert isinstance(scoring.exception(timeout=60), NotFinite)
+            assert _tokens(futures[0]) == _tokens(futures[2]) == expected
+            assert _tokens(engine.generate(good, sampling(), n=2)) == expected
             assert engine.status().is_alive
     finally:
-        handle.remove()
+        table[token] = before
+
+
+def _ids(rng: np.random.Generator, length: int) -> Ids:
+    return rng.integers(3, 380, size=length, dtype=np.int32)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_known_beginning_is_not_read_again(architecture: Architecture) -> None:
+    """Samples of one prompt and prompts that begin alike: the same answers and scores, for a part of the reading."""
+    model, rng = lively_model(architecture), np.random.default_rng(5)
+    instruction = _ids(rng, 100)
+    prompts = [np.concatenate([instruction, _ids(rng, 20)]) for _ in range(4)]
+    options = [encode_target(model.tokenizer, model.card.contract, text) for text in ("yes", "no", "no idea")]
+    alone, scored_alone = [], []
+    for prompt in prompts:
+        with engine_of(model) as engine:
+            alone.append(_tokens(engine.generate(prompt, sampling(), n=3)))
+            scored_alone.append(engine.score(prompt, options).result(timeout=60))
+    with engine_of(model) as engine:
+        futures = [engine.generate(prompt, sampling(), n=3) for prompt in prompts]
+        scorings = [engine.score(prompt, options) for prompt in prompts]
+        together = [_tokens(future) for future in futures]
+        scored = [future.result(timeout=60) for future in scorings]
+        again = _tokens(engine.generate(prompts[0], sampling(), n=3))
+        status = engine.status()
+
+    assert together == alone
+    assert again == alone[0]
+    for own, expected in zip(scored, scored_alone, strict=True):
+        assert [each.logprob for each in own] == pytest.approx([each.logprob for each in expected], abs=1e-4)
+    if architecture == "decoder":
+        # Of 100 tokens in common, 96 are in whole blocks; of 120, 112.
+        assert status.read_tokens + status.copied_tokens == 120 * (4 * 3 + 4 + 3)
+        assert status.copied_tokens >= 96 * 3 + 112 * (4 * 2 + 4 + 3)
+    else:
+        assert status.read_tokens == 120 * 4
+        assert status.copied_tokens == 120 * (4 * 2 + 3)
+
+
+def test_a_long_prompt_is_read_in_parts() -> None:
+    """Those who are being written get a token with every part of it: nobody waits for the whole."""
+    model = endless_model()
+    rng = np.random.default_rng(6)
+    written: list[int] = []
+    at_begin: list[int] = []
+    with engine_of(model) as engine:
+        short = engine.generate(
+            _ids(rng, 5), sampling(max_new_tokens=8_000), deliver=lambda _: written.append(1)
+        )
+        wait_until(lambda: engine.status().tokens > 3)
+        long = engine.generate(
+            _ids(rng, 3_000),
+            sampling(max_new_tokens=1),
+            began=lambda: at_begin.append(engine.status().tokens),
+        )
+        long.result(timeout=60)
+        tokens = engine.status().tokens
+        short.cancel()
+
+    assert tokens - at_begin[0] >= 3_000 // READ_BESIDE
+
+
+def test_what_a_request_may_need_is_free_before_it_begins() -> None:
+    """The cache bounds how many are in flight; who waits begins as others end, and nothing is left taken."""
+    model, rng = lively_model(), np.random.default_rng(7)
+    with engine_of(model, max_batch=32, cache_bytes=2**20) as engine:
+        places = engine.status().cache_places
+        most = places // 640
+        held = [engine.generate(_ids(rng, 600), sampling(max_new_tokens=32, temperature=2)) for _ in range(9)]
+        seen = 0
+        while not all(future.done() for future in held):
+            status = engine.status()
+            assert status.cache_used <= places
+            seen = max(seen, status.active)
+        with pytest.raises(CacheTooSmall):
+            engine.generate(_ids(rng, places), sampling())
+        wait_until(lambda: engine.status().cache_used == 0)
+
+    assert all(len(_tokens(future)[0]) > 0 for future in held)
+    assert 0 < seen <= most
+
+
+def test_clients_take_turns() -> None:
+    """One with forty requests in line does not keep another waiting behind them."""
+    model = lively_model()
+    order: list[str] = []
+
+    def note(client: str) -> Callable[[], None]:
+        return lambda: order.append(client)
+
+    with gate(model) as let_pass, engine_of(model, max_batch=1, max_waiting=100) as engine:
+        futures = [
+            engine.generate(
+                prompt_ids(model, PROMPTS[0]), sampling(max_new_tokens=1), began=note("a"), client="a"
+            )
+            for _ in range(40)
+        ]
+        futures += [
+            engine.generate(
+                prompt_ids(model, PROMPTS[1]), sampling(max_new_tokens=1), began=note(name), client=name
+            )
+            for name in ("b", "b", "c")
+        ]
+        let_pass(10_000)
+        for future in futures:
+            future.result(timeout=60)
+
+    assert sorted(order[1:4]) == ["a", "b", "c"]
+    assert sorted(order[4:6]) == ["a", "b"]
+    assert order[6:] == ["a"] * 37
+
+
+def test_a_request_past_its_deadline_ends() -> None:
+    """In flight or in line, it ends in a clear error, and its place is another's."""
+    model = endless_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    with engine_of(model, max_batch=1) as engine:
+        running = engine.generate(prompt, sampling(max_new_tokens=8_000), deadline_s=0.3)
+        waiting = engine.generate(prompt, sampling(max_new_tokens=8_000), deadline_s=0.0)
+        behind = engine.generate(prompt, sampling(max_new_tokens=2), deadline_s=600)
+        assert isinstance(waiting.exception(timeout=60), DeadlineExceeded)
+        assert isinstance(running.exception(timeout=60), DeadlineExceeded)
+        assert len(_tokens(behind)[0]) == 2
+
+
+def test_too_many_tokens_in_line_are_refused() -> None:
+    """However few the requests are; the error has both numbers."""
+    model = lively_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    with gate(model) as let_pass, engine_of(model, max_batch=1, max_waiting_tokens=2_000) as engine:
+        futures = [engine.generate(prompt, sampling(max_new_tokens=900)) for _ in range(3)]
+        with pytest.raises(Overloaded) as refused:
+            engine.generate(prompt, sampling(max_new_tokens=900))
+        for future in futures:
+            future.cancel()
+        let_pass(100)
+
+    assert refused.value.values["max_waiting_tokens"] == 2_000
+    assert 1_800 < int(refused.value.values["waiting_tokens"]) < 2_000
+
+
+@pytest.mark.parametrize("num_requests", [60, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_clients_that_go_away_leave_nothing_behind(num_requests: int) -> None:
+    """Answers and scores cancelled at any moment: no sequence, no place of the cache, no request is left."""
+    model, rng = endless_model(), np.random.default_rng(8)
+    options = [_ids(rng, 4) for _ in range(3)]
+    with engine_of(model, max_batch=8, max_waiting=2_000) as engine:
+        shared = _ids(rng, 64)
+        held: list[Future[Any]] = []
+        for i in range(num_requests):
+            prompt = np.concatenate([shared[: int(rng.integers(0, 64))], _ids(rng, int(rng.integers(1, 90)))])
+            if i % 3 == 2:
+                held.append(engine.score(prompt, options))
+            else:
+                how = sampling(seed=i, max_new_tokens=int(rng.integers(1, 400)))
+                held.append(engine.generate(prompt, how, n=1 + i % 4, client=str(i % 5)))
+            if len(held) > 20:
+                held.pop(int(rng.integers(len(held)))).cancel()
+        for future in held:
+            future.cancel()
+        wait_until(lambda: engine.status().active == engine.status().waiting == 0)
+        status = engine.status()
+        regions = engine._passes.regions
+        regions.clear()
+
+        assert status.is_alive
+        assert status.cache_used == 0
+        assert regions._placed == []
+        assert len(_tokens(engine.generate(shared, sampling()))) == 1
+
+
+def test_a_penalty_keeps_tokens_from_coming_again() -> None:
+    """With a large one, what the model writes greedily never repeats a token, nor one of the prompt."""
+    model = endless_model()
+    prompt = prompt_ids(model, PROMPTS[0])
+    how = sampling(temperature=0, max_new_tokens=60)
+    with engine_of(model) as engine:
+        ((free,), (kept,)) = (
+            _tokens(engine.generate(prompt, each))
+            for each in (how, how.model_copy(update={"repetition_penalty": 10.0}))
+        )
+
+    assert len({*free}) < 60
+    assert len({*kept}) == 60
+    assert not {*kept} & {*prompt.tolist()}

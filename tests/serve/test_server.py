@@ -114,7 +114,11 @@ def test_a_classification_is_the_naive_one(served: Served) -> None:
     assert sum(score["probability"] for score in answer["scores"]) == pytest.approx(1)
     assert by_generate["mode"] == "classify"
     assert by_generate["choices"][0]["text"] == answer["choice"]
-    assert by_generate["classification"]["scores"] == answer["scores"]
+    again = by_generate["classification"]["scores"]
+    # The second time the prompt's beginning is known, so the rest is read in another shape: rounding may differ.
+    assert [score["logprob"] for score in again] == pytest.approx(
+        [score["logprob"] for score in answer["scores"]], abs=1e-4
+    )
     assert by_generate["seed"] is None
 
 

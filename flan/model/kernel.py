@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("attend.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC", "-c")
+# Linked apart: with -ffast-math it would also change how the whole process rounds tiny numbers.
+LINK = ("-shared", "-pthread")
 FEW_KEYS = 1_024
 """For fewer in all, another thread is not worth starting."""
 log = logging.getLogger(__name__)
@@ -83,13 +85,13 @@ def attend_rows(
 @cache
 def _library() -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory(prefix="flan-kernel-") as folder:
-        path = Path(folder) / "attend.so"
-        command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(path), str(SOURCE), "-lm"]
+        part, path, compiler = f"{folder}/attend.o", f"{folder}/attend.so", os.environ.get("CC", "cc")
         try:
-            subprocess.run(command, check=True, capture_output=True)
+            for command in ([*FLAGS, str(SOURCE), "-o", part], [*LINK, part, "-o", path, "-lm"]):
+                subprocess.run([compiler, *command], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("no C compiler: answers are written more slowly", extra={"error": str(error)})
             return None
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(path)
     library.attend.argtypes, library.attend.restype = [ctypes.c_void_p], None
     return library

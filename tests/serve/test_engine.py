@@ -317,8 +317,9 @@ def test_logits_that_are_no_numbers_fail_their_request_alone() -> None:
     table = model.network.get_input_embeddings().weight.data
     token = next(token for token in bad.tolist() if token not in used)
     before = table[token].clone()
-    table[token] = torch.nan
     try:
+        with torch.inference_mode():
+            table[token] = torch.nan
         with engine_of(model) as engine:
             futures = [engine.generate(prompt, sampling(), n=2) for prompt in (good, bad, good)]
             scoring = engine.score(bad, [good[:3]])
@@ -328,7 +329,8 @@ def test_logits_that_are_no_numbers_fail_their_request_alone() -> None:
             assert _tokens(engine.generate(good, sampling(), n=2)) == expected
             assert engine.status().is_alive
     finally:
-        table[token] = before
+        with torch.inference_mode():
+            table[token] = before
 
 
 def _ids(rng: np.random.Generator, length: int) -> Ids:

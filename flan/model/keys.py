@@ -52,8 +52,9 @@ class KeyValues:
     def __init__(self, shape: Shape, num_places: int, dtype: torch.dtype, device: torch.device) -> None:
         size = (shape.layers, num_places, shape.heads, shape.width)
         self.shape = shape
-        self.keys = torch.zeros(size, dtype=dtype, device=device)
-        self.values = torch.zeros(size, dtype=dtype, device=device)
+        # Not zeros: a place is written before it is read, and what nobody needs takes no memory of a CPU.
+        self.keys = torch.empty(size, dtype=dtype, device=device)
+        self.values = torch.empty(size, dtype=dtype, device=device)
 
     def copy(self, source: Region, target: Region, length: int) -> None:
         """The first `length` places of one region to the beginning of another."""

@@ -13,8 +13,9 @@ from flan.data.tokens import Ids, encode_target
 from flan.model.load import Architecture
 from flan.model.passes import CacheTooSmall
 from flan.model.scoring import NotFinite
-from flan.serve.engine import READ_BESIDE, DeadlineExceeded, EngineStopped, Overloaded
+from flan.serve.engine import READ_BESIDE, EngineStopped, Overloaded
 from flan.serve.sequences import Completion, Piece
+from flan.serve.wire import DeadlineExceeded
 from tests.model import naive
 from tests.serve.lively import (
     PROMPTS,

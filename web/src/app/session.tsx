@@ -54,10 +54,7 @@ function SignIn() {
   const [key, setKey] = useState("");
   const { mutate, isPending, error } = useMutation({
     mutationFn: () => body(api.POST("/session", { body: { key: key.trim() } })),
-    onSuccess: (begun) => {
-      queries.clear();
-      queries.setQueryData(session.queryKey, begun);
-    },
+    onSuccess: (begun) => queries.setQueryData(session.queryKey, begun),
   });
   return (
     <Box component="main" maw={440} mx="auto" px="md" pt="14vh">

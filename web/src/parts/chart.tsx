@@ -41,12 +41,14 @@ export function Chart({ title, unit, curves, marks = [], height = 220, isLog = f
   marked.current = marks;
   const data = useMemo(() => joined(curves), [curves]);
   const shape = curves.map((curve) => `${curve.label}/${curve.color}/${curve.faint ?? false}`).join("|");
+  const hasPoints = data[0].length > 0;
   const latest = useRef(data);
   latest.current = data;
 
   useEffect(() => {
     const element = place.current;
-    if (element === null) return;
+    // Of no points there is no scale, and no axis to draw.
+    if (element === null || !hasPoints) return;
     const ink = scheme === "dark" ? "#a3a8b8" : "#5c6270";
     const line = scheme === "dark" ? "#2d2f3a" : "#e9e9f0";
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, size: 4 }, font: "11px system-ui, sans-serif" };
@@ -77,7 +79,7 @@ export function Chart({ title, unit, curves, marks = [], height = 220, isLog = f
     };
     // The data is set below: a chart is made anew only where its shape changes.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [shape, scheme, height, isLog, sync]);
+  }, [shape, scheme, height, isLog, sync, hasPoints]);
 
   useEffect(() => plot.current?.setData(data), [data]);
   useEffect(() => plot.current?.redraw(), [marks]);

@@ -58,7 +58,7 @@ export function Chart({ title, unit, curves, marks = [], height = 220, isLog = f
       scales: { x: { time: false }, y: isLog ? { distr: 3 } : {} },
       legend: { show: false },
       cursor: { points: { size: 6 }, drag: { x: true, y: false }, ...(sync === undefined ? {} : { sync: { key: sync } }) },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => short(tick)) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }],
+      axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map((tick) => short(tick)) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) }],
       series: [{}, ...curves.map((curve) => ({
         label: curve.label,
         stroke: colorOf(curve, scheme),

@@ -1,5 +1,6 @@
 """Ranks that are forked from a process that has imported what they need."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from flan.rundir import RunSettings
 from flan.spec import EvaluateSpec
 from flan.warm import WarmRank, WarmRanks
 from tests.kit.platform import has_ended
-from tests.kit.ranks import PATIENCE_S
+from tests.kit.ranks import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -38,11 +39,16 @@ def test_each_rank_ends_with_its_own_status_log_and_outcome(tmp_path: Path) -> N
         first = ranks.start(prepared(tmp_path / "a")).wait(PATIENCE_S)
         made_by, threads = server(), server().num_threads()
         second = ranks.start(prepared(tmp_path / "b")).wait(PATIENCE_S)
-        made_by.suspend()
-        lost = ranks.start(prepared(tmp_path / "c"))
+        waits = prepared(tmp_path / "c")
+        (waits / rundir.SPEC).unlink()
+        os.mkfifo(waits / rundir.SPEC)  # nobody writes: the rank would read for ever
+        lost = ranks.start(waits)
+        wait_until(lambda: len(made_by.children()) == 1, "the rank to be forked")
+        [forked] = made_by.children()
         made_by.kill()
 
         assert lost.wait(PATIENCE_S) == -signal.SIGKILL
+        wait_until(lambda: has_ended(forked), "the rank to end with it", patience_s=PATIENCE_S / 4)
     assert (first, second, threads) == (1, 1, 1)
     assert has_ended(made_by)
     for name in ("a", "b"):

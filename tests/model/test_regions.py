@@ -46,6 +46,7 @@ class _World:
         if region is None:
             return
         if shared.source is not None:
+            assert shared.source in self.regions._placed
             for place in range(shared.length):
                 assert self.written[shared.source.start + place] == _state(prompt, place)
                 self.written[region.start + place] = _state(prompt, place)
@@ -67,6 +68,8 @@ class _World:
         assert {*placed} == {*self.prompts, *self.regions._remembered}
         assert self.regions.num_used == sum(region.size for region in self.prompts)
         assert {*self.regions._of_digest.values()} <= {*placed}
+        for region in self.regions._remembered:
+            assert all(length <= region.num_read for length, _ in region.prefixes)
 
 
 def _state(prompt: Ids, place: int) -> tuple[int, ...]:

@@ -92,12 +92,14 @@ class Place:
     """A request that is inside. Given back once, however often that is said."""
 
     def __init__(self, admission: Admission, caller: str, num_chars: int) -> None:
-        self._admission, self._caller, self._num_chars = admission, caller, num_chars
+        self._admission, self._num_chars = admission, num_chars
+        self.caller = caller
+        """Whose it is; "" where nobody has to say."""
         self._is_held = True
 
     def kept(self) -> "Place":
         """The same place in other hands: whoever had it gives nothing back any more."""
-        other = Place(self._admission, self._caller, self._num_chars)
+        other = Place(self._admission, self.caller, self._num_chars)
         self._is_held = False
         return other
 
@@ -105,7 +107,7 @@ class Place:
         """The request is over."""
         if self._is_held:
             self._is_held = False
-            self._admission.leave(self._caller, self._num_chars)
+            self._admission.leave(self.caller, self._num_chars)
 
     def __enter__(self) -> Self:
         return self

@@ -87,6 +87,7 @@ class Asking:
             has_logprobs=has_logprobs,
             deliver=deliver,
             began=self.watch.began,
+            client=self.place.caller,
         )
 
     async def scored(self, ranks: Sequence[Rank]) -> list[list[OptionScore]]:
@@ -94,9 +95,9 @@ class Asking:
         found: list[list[OptionScore]] = []
         for start in range(0, len(ranks), SCORED_AT_ONCE):
             some = ranks[start : start + SCORED_AT_ONCE]
-            engine, began = self.face.engine, self.watch.began
+            engine, began, client = self.face.engine, self.watch.began, self.place.caller
             found += await self.unless_gone(
-                [engine.score(rank.prompt, rank.targets, began=began) for rank in some]
+                [engine.score(rank.prompt, rank.targets, began=began, client=client) for rank in some]
             )
         return found
 

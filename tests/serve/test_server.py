@@ -11,6 +11,7 @@ import torch
 from flan.serve.engine import Engine
 from flan.serve.messages import ScoreRequest
 from flan.serve.plans import plan_score
+from flan.serve.wire import CALLER_HEADER
 from tests.model import naive
 from tests.serve.lively import PROMPTS, endless_model, gate, lively_model, prompt_ids, server_of, wait_until
 
@@ -346,6 +347,26 @@ def test_a_client_that_goes_away_frees_its_rows(is_streaming: bool) -> None:
 
         assert 0 < engine.status().tokens < 8 * 8_000
         assert client.post("/generate", json={"prompt": "hi"}).is_success
+
+
+def test_the_engine_knows_whose_question_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that callers take turns in it, not only at the door."""
+    asked: list[str] = []
+    with server_of(lively_model()) as (client, engine):
+        for name in ("generate", "score"):
+            real = getattr(engine, name)
+
+            def noting(*given: Any, real: Any = real, **how: Any) -> Any:
+                asked.append(how["client"])
+                return real(*given, **how)
+
+            monkeypatch.setattr(engine, name, noting)
+        mine = {CALLER_HEADER: "key_1"}
+        assert client.post("/generate", json={"prompt": "hi", "n": 2}, headers=mine).is_success
+        chosen = {"prompt": "hi", "options": ["yes", "no"]}
+        assert client.post("/classify", json=chosen, headers=mine | {CALLER_HEADER: "key_2"}).is_success
+
+    assert asked == ["key_1", "key_2"]
 
 
 def test_a_full_server_says_when_to_come_again() -> None:

@@ -67,8 +67,9 @@ def report(
         (to / f"report.{ending}").write_text(write(made))
     from flan.evaluate.plots import draw, save, telling
 
-    for name in telling(made) if figure is None or "all" in figure else figure:
-        picture = draw(name, made)
+    is_unasked = figure is None or "all" in figure
+    pictures = telling(made) if is_unasked else {name: draw(name, made) for name in figure or ()}
+    for name, picture in pictures.items():
         for ending in ("svg", "png"):
             save(picture, to / f"{name}.{ending}")
     typer.echo(f"report: {to / 'report.md'}")

@@ -17,10 +17,10 @@ from api.spellers import speller_of
 from flan.data.rows import open_rows
 from flan.data.shots import Shots
 from flan.errors import FlanError, NotFound
-from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
+from flan.evaluate.preview import Form, GivenShots, Preview, previews
 from flan.spec import FewShot
 from flan.tasks.formats import formatted
-from flan.tasks.render import Instance, instance
+from flan.tasks.render import Instance, instance, instances
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 

@@ -13,6 +13,7 @@ zero-shot. Published figures are grey, and never of the same thing. Equal report
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
@@ -66,21 +67,18 @@ def draw(name: str, report: Report) -> Figure:
         return FIGURES[name](report)
 
 
-def telling(report: Report) -> list[str]:
+def telling(report: Report) -> dict[str, Figure]:
     """The pictures that show a difference between these columns. Soft prompts are not on record: drawn when asked."""
-    names = []
+    pictures = {}
     for name in FIGURES:
         about = _ABOUT.get(name)
         if name == "soft-prompt" or (
             about and len({about(column) for column in report.columns} - {None}) < 2
         ):
             continue
-        try:
-            draw(name, report)
-        except NothingToDraw:
-            continue
-        names.append(name)
-    return names
+        with suppress(NothingToDraw):
+            pictures[name] = draw(name, report)
+    return pictures
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -5,8 +5,8 @@ weights are needed; with a model's tokenizer the tokens are shown too, and what 
 as it would be. Without one there are no lengths: nothing is cut, and every solved row stays.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from flan.data.shots import Asking, Prompt, Shots, Solved, solved_row
 from flan.data.token_view import TokenPart, token_parts
@@ -24,7 +24,7 @@ from flan.errors import FlanError
 from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.exemplars import with_exemplars
 from flan.tasks.options import Layout, layout_of
-from flan.tasks.render import Instance, Rendered, instance, render, target_of
+from flan.tasks.render import Instance, Rendered, render, target_of
 from flan.tasks.task import Task
 from flan.tasks.template import RowError
 
@@ -109,18 +109,6 @@ def previews(
                 found.append(_with_tokens(task, form, row, template, layout, solved, model))
         except (RowError, TooLong, ContextExceeded) as error:
             found.append(Preview(template, error=error))
-    return found
-
-
-def instances(task: Task, rows: Sequence[Mapping[str, Any]], pointer: str) -> list[Instance]:
-    """Rows that came with a request, as the task sees them. Raises RowError that points at the row."""
-    found = []
-    for place, row in enumerate(rows):
-        try:
-            found.append(instance(task, row))
-        except RowError as error:
-            error.pointer = f"{pointer}/{place}"
-            raise
     return found
 
 

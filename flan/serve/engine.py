@@ -13,6 +13,7 @@ request ends the thread, fails everything in flight and shows in `status()`: a h
 than one that is started anew.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -462,7 +463,7 @@ class Engine:
                 self._answer_scores(sequence.request.future, sequence.scores())
 
     def _answer_scores(self, future: Future[Any], scores: list[OptionScore]) -> None:
-        if not all(_is_finite(score.logprob) for score in scores):
+        if not all(math.isfinite(score.logprob) for score in scores):
             _fail(future, NotFinite("the model gives an option a log-probability that is no number"))
             return
         self._answer(future, scores)
@@ -559,10 +560,6 @@ def _tokens_of(request: Request) -> int:
 def _has_ended(sequence: Writing | Scoring) -> bool:
     is_written = isinstance(sequence, Writing) and sequence.finish_reason is not None
     return is_written or sequence.request.future.done()
-
-
-def _is_finite(value: float) -> bool:
-    return -float("inf") < value < float("inf")
 
 
 def _fail(future: Future[Any], error: FlanError) -> None:

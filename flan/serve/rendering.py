@@ -4,7 +4,7 @@ The same functions as in training and evaluation: `render` and `fit`, the solved
 lengths of `flan/data/tokens.py`. So a row that is asked here has the ids it was trained with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
@@ -16,7 +16,7 @@ from flan.serve.replies import Rendering
 from flan.spec import FewShot, OptionsPolicy
 from flan.tasks.formats import formatted
 from flan.tasks.options import layout_of
-from flan.tasks.render import Instance, instance, question, render, target_of
+from flan.tasks.render import Instance, instances, question, render, target_of
 from flan.tasks.task import Collection, Task, load_collection
 from flan.tasks.template import RowError
 
@@ -139,21 +139,12 @@ def _solved(use: TemplateUse, task: Task, about: Instance) -> Solved | None:
     numbers = use.exemplar_numbers or range(len(use.exemplars))
     rows = [
         solved_row(form, task, number, exemplar)
-        for number, exemplar in zip(numbers, _exemplars(use, task), strict=True)
+        for number, exemplar in zip(
+            numbers, instances(task, use.exemplars, "/template/exemplars"), strict=True
+        )
     ]
     others = [solved for solved in rows if solved.row.fields != about.fields]
     return Solved(few_shot, others[: few_shot.shots])
-
-
-def _exemplars(use: TemplateUse, task: Task) -> Sequence[Instance]:
-    found = []
-    for place, row in enumerate(use.exemplars or ()):
-        try:
-            found.append(instance(task, row))
-        except RowError as error:
-            error.pointer = f"/template/exemplars/{place}"
-            raise
-    return found
 
 
 @cache

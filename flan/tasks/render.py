@@ -82,6 +82,18 @@ def instance(task: Task, row: Mapping[str, Any]) -> Instance:
     return Instance(fields, choices, answer, references, names=names, value=value)
 
 
+def instances(task: Task, rows: Sequence[Mapping[str, Any]], pointer: str) -> list[Instance]:
+    """Rows that came with a request, as the task sees them. Raises RowError that points at the row."""
+    found = []
+    for place, row in enumerate(rows):
+        try:
+            found.append(instance(task, row))
+        except RowError as error:
+            error.pointer = f"{pointer}/{place}"
+            raise
+    return found
+
+
 def question(task: Task, row: Mapping[str, Any], template: AnyTemplate) -> Instance:
     """`row` as someone asks about it who does not know its answer: what `template` does not show may be missing.
 

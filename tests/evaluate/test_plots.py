@@ -159,6 +159,6 @@ def test_only_what_tells_columns_apart_is_drawn_unasked() -> None:
     pair = [measured(), measured(steps=5)]
     renamed = [*pair, measured(steps=5, tuned_with="dataset_name")]
 
-    assert telling(report(pair, ["a", "b"])) == ["clusters"]
-    assert telling(report(renamed, ["a", "b", "c"])) == ["clusters", "instructions"]
+    assert list(telling(report(pair, ["a", "b"]))) == ["clusters"]
+    assert list(telling(report(renamed, ["a", "b", "c"]))) == ["clusters", "instructions"]
     assert {"clusters", "few-shot"} <= set(telling(several()))

@@ -133,7 +133,8 @@ class GenerateRequest(_Question):
     """`POST /generate`. What is left out has the served model's default.
 
     With mode `auto`, a question that has options is answered by rank classification, unless the request sets
-    n, temperature, top_k, top_p or stop, or asks for a stream: then it is sampled. `null` sets nothing.
+    n, temperature, top_k, top_p, repetition_penalty or stop, or asks for a stream: then it is sampled. `null` sets
+    nothing.
     """
 
     mode: Literal["auto", "sample", "classify"] = "auto"
@@ -146,6 +147,8 @@ class GenerateRequest(_Question):
     """0 = off."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
+    repetition_penalty: float | None = Field(default=None, ge=0.1, le=10)
+    """Tokens of prompt and answer become so much less probable as they come again; 1 = off."""
     stop: tuple[StopString, ...] | None = Field(default=None, max_length=MAX_STOPS)
     """The answer ends before the first of these; it is not part of the text."""
     max_new_tokens: int | None = Field(default=None, ge=1, le=8_192)

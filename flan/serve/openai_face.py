@@ -159,6 +159,7 @@ def _sampling_of(asked: OpenAIRequest) -> GenerateRequest:
         "temperature": asked.temperature,
         "top_p": asked.top_p,
         "top_k": asked.top_k,
+        "repetition_penalty": asked.repetition_penalty,
         "stop": (asked.stop,) if isinstance(asked.stop, str) else asked.stop,
         "max_new_tokens": 1 if asked.max_tokens == 0 else max_new_tokens,
         "seed": asked.seed,

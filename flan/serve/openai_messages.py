@@ -39,6 +39,8 @@ class _Asked(Document):
     """Only the most probable tokens that together reach this probability are drawn from; 1 = off."""
     top_k: int | None = Field(default=None, ge=0, lt=2**31)
     """Only the k most probable tokens are drawn from; 0 = off. Not OpenAI's, though many servers know it."""
+    repetition_penalty: float | None = Field(default=None, ge=0.1, le=10)
+    """Tokens of prompt and answer become so much less probable as they come again; 1 = off. Not OpenAI's either."""
     stop: StopString | Annotated[tuple[StopString, ...], Field(max_length=MAX_STOPS)] | None = None
     """The answer ends before the first of these; it is not part of the text."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)

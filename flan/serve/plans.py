@@ -19,7 +19,7 @@ from flan.serve.replies import Parameter, Rendering
 from flan.spec import Sampling, parse
 from flan.tasks.options import read_options, write_options
 
-SAMPLING_FIELDS = ("n", "temperature", "top_k", "top_p", "stop")
+SAMPLING_FIELDS = ("n", "temperature", "top_k", "top_p", "repetition_penalty", "stop")
 """Setting one of these asks for a sampled answer."""
 ENCODER_TOKENS = 4_096
 """Longest prompt of an encoder-decoder: its positions are unbounded, but attention costs their square."""
@@ -208,7 +208,7 @@ def _check_scored(card: ModelCard, prompt: Ids, targets: Sequence[Ids]) -> None:
 
 def _sample(model: Model, defaults: Sampling, request: GenerateRequest, prompt: Ids, reason: str) -> Sample:
     parameters = {"n": Parameter(value=request.n or 1, source="request" if request.n else "default")}
-    for name in ("temperature", "top_k", "top_p", "stop", "max_new_tokens", "seed"):
+    for name in Sampling.model_fields:
         given, default = getattr(request, name), getattr(defaults, name)
         if given is not None:
             parameters[name] = Parameter(value=given, source="request")

@@ -110,7 +110,10 @@ def picture_of(home: Path) -> str:
 DRAWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "num-clusters": (16, ("Number of clusters tuned on", "untuned", "instruction tuned", "7")),
     "instructions": (9, ("Role of instructions", "dataset name → dataset name", "untuned")),
-    "templates-per-task": (12, ("Templates of each training task", "instruction tuned", "10")),
+    "templates-per-task": (
+        12,
+        ("Templates per task", "templates of each training task", "instruction tuned", "10"),
+    ),
     "scale": (8, ("Scale", "weights of the model", "1.97M", "7.7M")),
     "few-shot": (12, ("Few-shot", "base, zero-shot", "tuned, up to 2 shots")),
     "soft-prompt": (10, ("Soft prompts", "base, 32 rows", "tuned, all rows")),

@@ -205,7 +205,8 @@ def _columns(report: Report) -> Grid:
     rows = [
         (
             each.label, each.base, ABSENT if each.num_parameters is None else f"{each.num_parameters:,}",
-            f"{each.tuned_steps:,}", each.prompt_format.replace("_", " "), str(each.shots), each.choose_by,
+            f"{each.tuned_steps:,}", (each.trained_with or ABSENT).replace("_", " "),
+            each.prompt_format.replace("_", " "), str(each.shots), each.choose_by,
             each.precision, each.suite or ABSENT,
             each.model_digest[:12], each.spec_digest[:12],
         )
@@ -216,6 +217,7 @@ def _columns(report: Report) -> Grid:
         "base",
         "parameters",
         "tuned for, steps",
+        "tuned with",
         "asked with",
         "shots",
         "chosen by",

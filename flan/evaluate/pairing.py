@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import permutation_test
 
 from flan.errors import FlanError
 from flan.evaluate.metrics import METRICS
@@ -84,6 +83,8 @@ def paired(metric: MetricName, first: Iterable[Sample], second: Iterable[Sample]
         found = [each.difference(before, after) for each in templates]
         # A template that was measured on few rows may have none of those drawn.
         return fmean(value for value in found if not isnan(value))
+
+    from scipy.stats import permutation_test
 
     test = permutation_test(
         (nothing, ones),

@@ -10,7 +10,6 @@ import string
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from flan.evaluate.metrics.reply import Reply
 
@@ -64,6 +63,9 @@ def _is_number(word: str) -> bool:
 def _aligned_f1(predicted: Sequence[Bag], gold: Sequence[Bag]) -> float:
     if not predicted or not gold:
         return float(not predicted and not gold)
+    # Here, as in pairing: it takes a second to import, and few evaluations need it.
+    from scipy.optimize import linear_sum_assignment
+
     scores = np.array([[_bag_f1(one, other) for other in predicted] for one in gold])
     rows, columns = linear_sum_assignment(scores, maximize=True)
     return float(scores[rows, columns].sum()) / max(len(predicted), len(gold))

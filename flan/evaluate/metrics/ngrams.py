@@ -9,14 +9,17 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics.bleu import BLEU
 
 from flan.evaluate.metrics.reply import Figure, Reply, additive
+
+if TYPE_CHECKING:
+    # Where they are used, they are imported: they bring nltk and take a second, which few evaluations need.
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
 
 RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 BleuTokenizer = Literal["intl", "13a"]
@@ -56,6 +59,8 @@ def bleu(replies: Sequence[Reply], tokenizer: BleuTokenizer) -> Figure:
 
 def bleu_signature(replies: Sequence[Reply], tokenizer: BleuTokenizer) -> str:
     """What sacrebleu asks one to quote with a figure."""
+    from sacrebleu.metrics.bleu import BLEU
+
     scorer = BLEU(tokenize=tokenizer)
     counts = {len(reply.references) for reply in replies}
     scorer.num_refs = counts.pop() if len(counts) == 1 else -1
@@ -68,6 +73,8 @@ def rouge_settings(_: Sequence[Reply], stemming: str = "no stemming") -> str:
 
 
 def _bleu_of_sums(sums: NDArray[np.float64]) -> float:
+    from sacrebleu.metrics.bleu import BLEU
+
     sys_len, ref_len, *rest = (int(count) for count in sums)
     correct, total = rest[:_MAX_ORDER], rest[_MAX_ORDER:]
     score = BLEU.compute_bleu(correct, total, sys_len, ref_len, smooth_method="exp").score
@@ -76,12 +83,16 @@ def _bleu_of_sums(sums: NDArray[np.float64]) -> float:
 
 
 @cache
-def _rouge(kind: RougeType, *, has_stemmer: bool = False) -> RougeScorer:
+def _rouge(kind: RougeType, *, has_stemmer: bool = False) -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
     return RougeScorer([kind], use_stemmer=has_stemmer)
 
 
 @cache
-def _bleu(tokenizer: BleuTokenizer) -> BLEU:
+def _bleu(tokenizer: BleuTokenizer) -> "BLEU":
+    from sacrebleu.metrics.bleu import BLEU
+
     # The counts of a sentence do not depend on the order that its own score would use; without this setting
     # sacrebleu warns that such a score means little.
     return BLEU(tokenize=tokenizer, effective_order=True)

@@ -117,6 +117,7 @@ EXAMPLES: dict[str, Example] = {
     "list_job_attempts": Example(parameters=_JOB),
     "read_job_log": Example(parameters={**_JOB, "rank": 0, "offset": 0}),
     "get_job_results": Example(parameters=_JOB),
+    "get_report": Example(parameters={"job": [JOB_ID]}),
     "list_job_children": Example(parameters=_JOB | {"limit": 2}),
     "list_published_results": Example(parameters={"task": "rte", "system": "FLAN 137B", "limit": 2}),
     "list_job_samples": Example(parameters=_JOB | {"task": "rule_pairs", "limit": 1}),

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from api.schemas import seconds, seconds_or_none
 from flan.data.plan import Plan
 from flan.data.sweep_plan import SweepPlan
+from flan.evaluate.publication import Report
 from flan.evaluate.samples import Numbered
 from workers.ledger import states
 from workers.ledger.nodes import NodeStatus
@@ -343,6 +344,16 @@ class ResultsShape(BaseModel):
     results: dict[str, Any]
     """The document that the job wrote: for an evaluation, every metric with its n and spread; for a tune job, the
     asked and the realised shares of its mixture; for a sweep, what its evaluations have found out so far."""
+
+
+class ReportShape(BaseModel):
+    """Evaluations side by side."""
+
+    object: Literal["report"] = "report"
+    sources: list[dict[str, str]]
+    """Of each column: task → the job that measured it, whose results and samples say more."""
+    report: Report
+    """The report: columns, tasks and clusters."""
 
 
 class SampleShape(BaseModel):

@@ -1,12 +1,14 @@
 """Shapes of previews: what is asked of POST /render, and rows as a model would see them."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from api.schemas import AkinShape, Row, TaskShape, TaskSplitShape
 from flan.data.token_view import PartName, Side
 from flan.evaluate.preview import Preview, TokenView
+from flan.faults import Wrong, refuse
 from flan.spec import Document, FewShot, OptionsPolicy, PromptFormat, Reference
 from flan.tasks.task import Task
 
@@ -14,8 +16,10 @@ from flan.tasks.task import Task
 class RenderRequest(Document):
     """Show rows as a model would see them."""
 
-    task: Reference
-    """A task of a collection, or an uploaded template set."""
+    task: Reference | None = None
+    """A task of a collection, or an uploaded template set; null = `draft`."""
+    draft: dict[str, Any] | None = None
+    """A template set that is not uploaded yet, as POST /template-sets takes it; it is not kept."""
     template: int | None = Field(default=None, ge=0, le=1_000)
     """Which template; None = all."""
     rows: list[Row] | None = Field(default=None, min_length=1, max_length=100)
@@ -44,6 +48,18 @@ class RenderRequest(Document):
     """Longest target, in tokens of the model; what is written freely may be as long."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Of layouts and solved rows that are drawn: an evaluation with this seed shows the same."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse("RenderRequest", self._faults())
+        return self
+
+    def _faults(self) -> Iterator[Wrong]:
+        hint = "give a task that is there, or a draft"
+        if self.task is None and self.draft is None:
+            yield Wrong((), "one_of", "nothing says what is to be shown", hint)
+        if self.task is not None and self.draft is not None:
+            yield Wrong(("draft",), "one_of", "draft stands beside task", hint)
 
 
 class TokenPartShape(BaseModel):

@@ -284,6 +284,9 @@ class TaskShape(BaseModel):
     """Whether it is answered by choosing an option."""
     metrics: list[MetricName]
     """What it is measured in; the first one is the headline."""
+    rows_here: dict[str, int | None]
+    """Split → how many of its rows are on this machine; null = they are here, and were not counted. A split that is not
+    named here has none: nothing can be trained or measured on it."""
     document: Task
     """The task itself."""
 

@@ -125,7 +125,8 @@ class SweepRun:
         """The report of all evaluations, and the experiment's picture where there is anything to draw."""
         # Here: the picture's library is slow to load, and only the end needs it.
         from flan.evaluate.plots import NothingToDraw
-        from flan.evaluate.sweep_figure import Measured, draw_sweep, sweep_report
+        from flan.evaluate.sweep_figure import draw_sweep
+        from flan.evaluate.sweep_report import Measured, sweep_report
         from flan.evaluate.tables import markdown
 
         by_name = {child.name: child for child in self.expansion.children}

@@ -71,7 +71,11 @@ def find(session: Session, reference: str) -> TemplateSetRow:
 
 def task_of(session: Session, row: TemplateSetRow) -> Task:
     """The task of a stored template set, with the files of its dataset filled in. Raises NotFound."""
-    task = parse(Task, row.document)
+    return with_files(session, parse(Task, row.document))
+
+
+def with_files(session: Session, task: Task) -> Task:
+    """`task` with the files of its dataset filled in, if its rows were uploaded. Raises NotFound."""
     if not isinstance(task.source, DatasetSource):
         return task
     dataset = datasets.find(session, task.source.name)

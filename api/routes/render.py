@@ -16,7 +16,7 @@ from api.render_shapes import RenderedShape, RenderingShape, RenderRequest
 from api.spellers import speller_of
 from flan.data.rows import open_rows
 from flan.data.shots import Shots
-from flan.errors import FlanError, NotFound
+from flan.errors import FlanError, InvalidDocument, NotFound, Problem
 from flan.evaluate.preview import Form, GivenShots, Preview, previews
 from flan.spec import FewShot
 from flan.tasks.formats import formatted
@@ -53,7 +53,7 @@ def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequ
     A row that one template cannot ask about is an `error` there; the other templates are shown.
     """
     with here.sessions.begin() as session:
-        task = formatted(_task(session, wanted.task), wanted.prompt_format)
+        task = formatted(_task(session, wanted), wanted.prompt_format)
         model = speller_of(session, here, wanted.model) if wanted.model else None
     chosen = _templates(task, wanted.template)
     numbers = range(len(wanted.rows)) if wanted.rows else wanted.indices
@@ -77,9 +77,18 @@ def preview(here: Here, wanted: Annotated[RenderRequest, Depends(Body(RenderRequ
     return RenderingShape(task=task.name, data=data)
 
 
-def _task(session: Session, reference: str) -> Task:
+def _task(session: Session, wanted: RenderRequest) -> Task:
+    if wanted.draft is not None:
+        try:
+            return template_sets.with_files(session, template_sets.read(session, wanted.draft))
+        except InvalidDocument as error:
+            below: list[Problem] = [
+                {**each, "pointer": f"/draft{each['pointer']}"} for each in error.problems
+            ]
+            raise InvalidDocument(error.message, below) from error
+    assert wanted.task is not None, "a request has a task or a draft"
     try:
-        return template_sets.any_task(session, reference)
+        return template_sets.any_task(session, wanted.task)
     except NotFound as error:
         error.pointer = "/task"
         raise

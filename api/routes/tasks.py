@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import needs
 from api.catalog.collections import COLLECTIONS, built_in, tasks_of, taxonomy_of
+from api.deps import Here, Platform
 from api.pages import PageHere, cut, listing, single
 from api.problems import InvalidParameter
 from api.render_shapes import RenderedShape, WholeTaskShape
 from api.schemas import AkinShape, ClusterShape, List, TaskShape, TaskSplitShape
+from flan.data.holdings import splits_here
 from flan.errors import NotFound, did_you_mean
 from flan.evaluate.preview import Form, previews
 from flan.tasks.metric_names import MetricName
@@ -27,6 +29,7 @@ CollectionParameter = Annotated[Collection, Query(description="Which collection.
     "/tasks", operation_id="list_tasks", response_model=List[TaskShape], dependencies=[needs("jobs:read")]
 )
 def list_tasks(
+    here: Here,
     page: PageHere,
     collection: CollectionParameter = "flan",
     cluster: Annotated[str | None, Query(max_length=64, description="Only tasks of this cluster.")] = None,
@@ -53,7 +56,7 @@ def list_tasks(
         and has_choices in (None, task.has_choices)
         and (metric is None or metric in task.metrics)
     ]
-    return listing(cut(tasks, page, lambda task: task.name), page, _shown)
+    return listing(cut(tasks, page, lambda task: task.name), page, lambda task: _shown(here, task))
 
 
 @router.get(
@@ -62,14 +65,14 @@ def list_tasks(
     response_model=WholeTaskShape,
     dependencies=[needs("jobs:read")],
 )
-def get_task(request: Request, name: str) -> Response:
+def get_task(here: Here, request: Request, name: str) -> Response:
     """One task: what it is akin to, how many rows it has, and a made-up row through each of its templates."""
     task = built_in(name)
     if task is None:
         near = did_you_mean(name, [known for each in COLLECTIONS for known in tasks_of(each)])
         hint = near or "uploaded template sets are under /template-sets"
         raise NotFound(f"there is no task {name!r}", hint=hint)
-    shown = _shown(task)
+    shown = _shown(here, task)
     whole = WholeTaskShape(
         **dict(shown),
         akin=_akin(task, taxonomy_of(shown.collection), tasks_of(shown.collection).values()),
@@ -109,7 +112,7 @@ def _check(parameter: str, given: str | None, known: Iterable[str]) -> None:
         raise InvalidParameter(f"there is no {parameter} {given!r}", hint=hint, parameter=parameter)
 
 
-def _shown(task: Task) -> TaskShape:
+def _shown(here: Platform, task: Task) -> TaskShape:
     collection: Collection = "synthetic" if task.name in tasks_of("synthetic") else "flan"
     return TaskShape(
         id=task.name,
@@ -118,6 +121,7 @@ def _shown(task: Task) -> TaskShape:
         family=task.kin,
         has_choices=task.has_choices,
         metrics=list(task.metrics),
+        rows_here=splits_here(task, here.places.data),
         document=task,
     )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flan.data.rows import STAND_IN, Places, open_rows, split_file
 from flan.data.snapshot import read_meta
 from flan.errors import FlanError
-from flan.tasks.task import HubSource, Task
+from flan.tasks.task import HubSource, SyntheticSource, Task
 
 
 class HeldSplit(NamedTuple):
@@ -32,6 +32,27 @@ class Holding(NamedTuple):
     def stands_in(self) -> bool:
         """Whether rows of another split stand in for one."""
         return any(held.stands_in for held in self.rows.values())
+
+
+def splits_here(task: Task, data: Path | None) -> dict[str, int | None]:
+    """Split → how many of its rows are here: of those that are made, all; None = they are here, and were not counted.
+
+    A split that it does not name has none. No row is read.
+    """
+    source = task.source
+    if isinstance(source, SyntheticSource):
+        return dict(source.splits)
+    if not isinstance(source, HubSource) or data is None:
+        return {}
+    folder = data / "hub" / (source.folder or task.name)
+    meta = read_meta(folder)
+    found: dict[str, int | None] = {}
+    for split in source.splits:
+        part = source.part(split)
+        if (file := split_file(folder, part.split, meta)) is not None:
+            recorded = meta.get("rows", {}).get(file.name.partition(".")[0])
+            found[split] = part.count(recorded) if isinstance(recorded, int) else None
+    return found
 
 
 def holding(task: Task, data: Path) -> Holding | None:

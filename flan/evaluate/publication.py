@@ -108,12 +108,15 @@ class TaskLine(Document):
     """A task in every column."""
 
     task: str
+    """Its name."""
     cluster: str
+    """Its cluster: what it is held out with."""
     metric: str
     """What every figure of the line is in."""
     signature: str
     """What they have to be quoted with."""
     split: str
+    """Whose rows were asked about."""
     scoring: str
     """rank: an option was chosen; generate: an answer was written."""
     post: str = "as_written v1"
@@ -147,17 +150,23 @@ class ClusterLine(Document):
     """A cluster in every column."""
 
     cluster: str
+    """Its name in specs."""
     name: str
     """Display name."""
     tasks: tuple[str, ...]
     """Those of its tasks that every column has: the means are over the same ones."""
     figures: tuple[ClusterFigures | None, ...]
+    """One a column; None where it has none of these tasks."""
 
 
 class Report(Document):
     """Evaluations side by side."""
 
     format: int = 1
+    """Of this document."""
     columns: tuple[Column, ...] = Field(min_length=1)
+    """The models, and how they were asked."""
     tasks: tuple[TaskLine, ...]
+    """A line for each task that any column has."""
     clusters: tuple[ClusterLine, ...]
+    """A line for each of their clusters."""

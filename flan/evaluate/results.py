@@ -78,8 +78,11 @@ class TaskFailure(Document):
     """Why a task has no figures, while others have."""
 
     code: str
+    """What kind of fault it is, for programs."""
     message: str
+    """What is wrong, in words."""
     hint: str | None = None
+    """The way out, where one is known."""
 
 
 class TaskResult(Document):

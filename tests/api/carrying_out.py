@@ -25,6 +25,7 @@ JOB_OF = {
     "get_job_results": "evaluated",
     "list_job_samples": "evaluated",
     "list_job_children": "sweep",
+    "get_report": "evaluated",
 }
 
 
@@ -47,7 +48,7 @@ def carry_out(
         if "example" not in parameter:
             continue
         value = parameter["example"]
-        if value == JOB_ID:
+        if value in (JOB_ID, [JOB_ID]):
             value = getattr(world, JOB_OF[operation["operationId"]])
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", str(value))

@@ -214,3 +214,23 @@ def test_what_cannot_be_shown_is_refused_with_its_place(client: TestClient) -> N
     many = {**FOREIGN, "name": "many", "templates": [FOREIGN["templates"][1]] * 101}  # type: ignore[index]
     assert client.post("/template-sets", json=many).status_code == 201
     assert fault(client, task="many", rows=[ROW] * 10) == (422, "too_much_shown", "/template")
+
+
+def test_a_draft_is_rendered_without_being_kept(client: TestClient) -> None:
+    """What somebody writes is seen before it is uploaded; its faults are named where they stand in the request."""
+    draft = {
+        "name": "shop-draft",
+        "extends": "shop_reviews",
+        "templates": [{"input": "{review}\nGood or bad?\n{options_}"}],
+    }
+    shown = client.post("/render", json={"draft": draft, "indices": [0, 1]})
+    broken = draft | {"templates": [{"input": "{review}", "target": "{options_}"}]}
+    refused = client.post("/render", json={"draft": broken}).json()
+    both = client.post("/render", json={"draft": draft, "task": "shop_reviews"}).json()
+
+    assert shown.status_code == 200, shown.text
+    assert [each["row"] for each in shown.json()["data"]] == [0, 1]
+    assert "Good or bad?\nOPTIONS:" in shown.json()["data"][0]["input"]
+    assert client.get("/template-sets/shop-draft").status_code == 404
+    assert refused["errors"][0]["pointer"].startswith("/draft/templates/0/target")
+    assert (both["errors"][0]["pointer"], both["errors"][0]["code"]) == ("/draft", "one_of")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.settings import Settings
 from flan.tasks.task import load_collection
 from flan.tasks.taxonomy import load_taxonomy
 
@@ -93,3 +94,23 @@ def test_every_task_that_comes_with_the_platform_can_be_shown(client: TestClient
                 wrong.append(name)
 
     assert wrong == []
+
+
+def test_a_task_says_which_of_its_rows_are_on_this_machine(client: TestClient, settings: Settings) -> None:
+    """Counted by what the folder says of itself, part by part; a split without a file is not named."""
+    assert settings.data is not None
+    folder = settings.data / "hub" / "rte"
+    before = client.get("/tasks/rte").json()["rows_here"]
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text('{"rows": {"train": 2490}}')
+    (folder / "train.jsonl").write_text("{}")
+    found = {task["id"]: task["rows_here"] for task in client.get("/tasks?cluster=entailment").json()["data"]}
+    (folder / "meta.json").write_text("{}")
+    uncounted = client.get("/tasks/rte").json()["rows_here"]
+    made = client.get("/tasks/shop_reviews").json()
+
+    assert before == {}
+    assert found["rte"] == {"train": 2_290, "validation": 200}
+    assert found["cb"] == {}
+    assert uncounted == {"train": None, "validation": None}
+    assert made["rows_here"] == {split: each["num_rows"] for split, each in made["splits"].items()}

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from flan.evaluate.results import Results
-from flan.evaluate.sweep_figure import Measured, draw_sweep, sweep_report
+from flan.evaluate.sweep_figure import draw_sweep
+from flan.evaluate.sweep_report import Measured, sweep_report
 from tests.evaluate.test_report import results, task_result
 
 

@@ -17,6 +17,15 @@ export type Model = Schemas["ModelShape"];
 export type Node = Schemas["NodeShape"];
 export type Key = Schemas["KeyShape"];
 export type Cluster = Schemas["ClusterShape"];
+export type Task = Schemas["TaskShape"];
+export type TaskDocument = Schemas["Task"];
+export type TemplateSet = Schemas["TemplateSetShape"];
+export type Rendered = Schemas["RenderedShape"];
+export type Tokens = Schemas["TokensShape"];
+export type Finding = Schemas["FindingShape"];
+export type MixturePreview = Schemas["MixturePreview"];
+export type Report = Schemas["Report"];
+export type Sample = Schemas["SampleShape"];
 export type Plan = Schemas["PlanShape"];
 export type Problem = Schemas["ProblemShape"];
 

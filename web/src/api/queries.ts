@@ -1,7 +1,7 @@
 /** What screens read: one entry for each thing the API has, with how often it is worth asking again. */
 
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
-import { api, body, everything, type JobKind, type JobState } from "./client";
+import { api, body, everything, type JobKind, type JobState, type Schemas } from "./client";
 
 /** A list of jobs is asked for again this often; a page that is not looked at does not ask. */
 const OFTEN_MS = 3_000;
@@ -131,6 +131,54 @@ export const tasks = (collection: "flan" | "synthetic") =>
     queryFn: () =>
       everything((after) => api.GET("/tasks", { params: { query: present({ collection, after, limit: 100 }) } })),
     staleTime: Infinity,
+  });
+
+/** Of one task, as it comes with the platform. */
+export const task = (name: string) =>
+  queryOptions({
+    queryKey: ["task", name],
+    queryFn: () => body(api.GET("/tasks/{name}", { params: { path: { name } } })),
+    staleTime: Infinity,
+    retry: false,
+  });
+
+export const templateSets = queryOptions({
+  queryKey: ["template-sets"],
+  queryFn: () => everything((after) => api.GET("/template-sets", { params: { query: present({ after, limit: 100 }) } })),
+});
+
+/** `name` or `name@3`. */
+export const templateSet = (reference: string) =>
+  queryOptions({
+    queryKey: ["template-sets", reference],
+    queryFn: () => body(api.GET("/template-sets/{name}", { params: { path: { name: reference } } })),
+    retry: false,
+  });
+
+export const templateSetVersions = (name: string) =>
+  queryOptions({
+    queryKey: ["template-sets", name, "versions"],
+    queryFn: () =>
+      everything((after) =>
+        api.GET("/template-sets/{name}/versions", { params: { path: { name }, query: present({ after, limit: 100 }) } }),
+      ),
+  });
+
+export const templateSetDiff = (name: string, from: number, to: number) =>
+  queryOptions({
+    queryKey: ["template-sets", name, "diff", from, to],
+    queryFn: () => body(api.GET("/template-sets/{name}/diff", { params: { path: { name }, query: { from, to } } })),
+    staleTime: Infinity,
+  });
+
+/** Rows through templates, as a model would see them; until the next are there, the last ones stay. */
+export const rendering = (request: Partial<Schemas["RenderRequest"]>) =>
+  queryOptions({
+    queryKey: ["render", request],
+    queryFn: () => body(api.POST("/render", { body: request as Schemas["RenderRequest"] })),
+    staleTime: 60_000,
+    retry: false,
+    placeholderData: keepPreviousData,
   });
 
 export const openapi = queryOptions({

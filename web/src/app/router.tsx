@@ -12,6 +12,12 @@ const text = (value: unknown): string | undefined =>
 const oneOf = <T extends string>(known: readonly T[], value: unknown): T | undefined => known.find((each) => each === value);
 const texts = (value: unknown): string[] | undefined => text(value)?.split(",").filter(Boolean);
 
+/** A whole number from 0. */
+function whole(value: unknown): number | undefined {
+  const read = typeof value === "number" ? value : typeof value === "string" && value !== "" ? Number(value) : NaN;
+  return Number.isInteger(read) && read >= 0 ? read : undefined;
+}
+
 /** What an address says; what it leaves out is not there at all. */
 function given<T extends object>(search: T): { [K in keyof T]?: T[K] } {
   return Object.fromEntries(Object.entries(search).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: T[K] };
@@ -88,6 +94,43 @@ export const playgroundRoute = createRoute({
   component: lazyRouteComponent(() => import("../screens/playground/playground"), "PlaygroundScreen"),
 });
 
+const COLLECTIONS = ["flan", "synthetic"] as const;
+
+export const templatesRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/templates",
+  validateSearch: (search) => given({
+    collection: oneOf(COLLECTIONS, search["collection"]),
+    cluster: text(search["cluster"]),
+    find: text(search["find"]),
+    missing: oneOf(["yes"] as const, search["missing"]),
+  }),
+  component: lazyRouteComponent(() => import("../screens/templates/templates"), "TemplatesScreen"),
+});
+
+export const templateSetRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/templates/$name",
+  validateSearch: (search) => given({
+    tab: text(search["tab"]),
+    template: whole(search["template"]),
+    row: whole(search["row"]),
+    split: text(search["split"]),
+    options: oneOf(["flan2021", "flan2022", "none"] as const, search["options"]),
+    model: text(search["model"]),
+    from: text(search["from"]),
+    to: text(search["to"]),
+  }),
+  component: lazyRouteComponent(() => import("../screens/templates/template-set"), "TemplateSetScreen"),
+});
+
+export const templateEditorRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/template-editor",
+  validateSearch: (search) => given({ from: text(search["from"]) }),
+  component: lazyRouteComponent(() => import("../screens/templates/editor"), "TemplateEditorScreen"),
+});
+
 const settings = createRoute({
   getParentRoute: () => root,
   path: "/settings",
@@ -103,6 +146,9 @@ export const router = createRouter({
     jobRoute,
     modelsRoute,
     modelRoute,
+    templatesRoute,
+    templateSetRoute,
+    templateEditorRoute,
     playgroundRoute,
     settings,
   ]),

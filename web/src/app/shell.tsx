@@ -14,6 +14,7 @@ import { useKey, useSignOut } from "./session";
 const PLACES: { to: string; label: string; icon: IconName }[] = [
   { to: "/", label: "Home", icon: "home" },
   { to: "/jobs", label: "Jobs", icon: "jobs" },
+  { to: "/templates", label: "Templates", icon: "templates" },
   { to: "/models", label: "Models", icon: "model" },
   { to: "/playground", label: "Playground", icon: "chat" },
   { to: "/settings", label: "Settings", icon: "settings" },

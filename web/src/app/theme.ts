@@ -42,6 +42,10 @@ export const variables: CSSVariablesResolver = () => ({
     "--state-succeeded": "#15803d",
     "--state-failed": "#c81e1e",
     "--state-cancelled": "#6b7280",
+    "--counted": "#ddd6fe",
+    "--counted-ink": "#35288f",
+    "--added": "#dcfce7",
+    "--removed": "#fee2e2",
   },
   dark: {
     "--mantine-color-dimmed": "#a3a8b8",
@@ -59,5 +63,9 @@ export const variables: CSSVariablesResolver = () => ({
     "--state-succeeded": "#4ade80",
     "--state-failed": "#ff8080",
     "--state-cancelled": "#9ca3af",
+    "--counted": "#43389b",
+    "--counted-ink": "#f2f0ff",
+    "--added": "#14382a",
+    "--removed": "#4a2027",
   },
 });

@@ -65,9 +65,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A package list that cannot be renewed is no reason to stop: what is there may do.
 browser:
-	apt-get update --quiet --quiet
-	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium
+	@command -v chromium >/dev/null || { apt-get update --quiet --quiet || true; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium; }
 
 constraints: $(INSTALLED)
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python $(BIN)/python --no-header --no-annotate \

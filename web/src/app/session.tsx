@@ -95,7 +95,7 @@ function SignIn() {
       </Card>
       <Text size="sm" c="dimmed" mt="md">
         The first key was printed when the platform came up, and lies in <Code>FLAN_HOME/key</Code>. An administrator
-        makes more: <Code>flan keys create NAME</Code>. Programs send the key themselves; see the{" "}
+        makes more: <Code>flan keys create NAME --scope jobs:read</Code>. Programs send the key themselves; see the{" "}
         <Anchor href={`${BASE}/docs`} size="sm" underline="always">
           reference
         </Anchor>

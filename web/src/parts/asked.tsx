@@ -13,7 +13,7 @@ export function Asked<T>({ query, lines = 4, children }: { query: UseQueryResult
 
 export function Waiting({ lines = 4 }: { lines?: number }) {
   return (
-    <Stack gap="xs" aria-busy="true" aria-label="Loading">
+    <Stack gap="xs" role="status" aria-busy="true" aria-label="Loading">
       {Array.from({ length: lines }, (_, line) => <Skeleton key={line} height={34} radius="md" />)}
     </Stack>
   );

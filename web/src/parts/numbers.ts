@@ -9,6 +9,11 @@ export function count(value: number | null | undefined): string {
   return value == null ? UNKNOWN : whole.format(Math.round(value));
 }
 
+/** 1 task, 12,345 tasks */
+export function many(value: number, one: string): string {
+  return `${count(value)} ${one}${value === 1 ? "" : "s"}`;
+}
+
 /** At most `digits` digits that mean something: 0.00123, 2.88, 1,234,568, 3e-9. */
 export function figure(value: number | null | undefined, digits = 4): string {
   if (value == null || !Number.isFinite(value)) return UNKNOWN;

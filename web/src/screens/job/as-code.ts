@@ -8,7 +8,7 @@ export function asCode(spec: { [name: string]: Json }, yaml: string, server: str
   const file = `${name.replaceAll(/[^A-Za-z0-9._-]/g, "-")}.yaml`;
   return {
     curl: `curl ${quoted(`${server}/jobs`)} \\\n  -H "Authorization: Bearer $FLAN_API_KEY" -H 'Content-Type: application/json' \\\n  -d ${quoted(json)}`,
-    "Command line": `cat > ${file} <<'END'\n${yaml.trimEnd()}\nEND\nflan jobs create ${file} --server ${server}`,
+    "Command line": `cat > ${file} <<'END'\n${yaml.trimEnd()}\nEND\nflan jobs create -f ${file} --server ${server}`,
     Python: `import os\nimport httpx\n\nspec = ${python(spec)}\nanswer = httpx.post(\n    "${server}/jobs",\n    headers={"Authorization": f"Bearer {os.environ['FLAN_API_KEY']}"},\n    json=spec,\n)\nprint(answer.raise_for_status().json()["id"])`,
   };
 }

@@ -77,7 +77,7 @@ function NameFilter({ name, onChange }: { name: string | undefined; onChange: (n
 
 export function FirstJob() {
   return (
-    <Empty title="No job yet" code={'flan jobs create - <<END\nkind: tune\nname: first\nbase: preset:nano\nmixture: {collection: synthetic, tasks: ["*"], hold_out: {clusters: [entailment]}}\nsteps: 200\nEND'}>
+    <Empty title="No job yet" code={'flan jobs create -f - <<END\nkind: tune\nname: first\nbase: preset:nano\nmixture: {collection: synthetic, tasks: ["*"], hold_out: {clusters: [entailment]}}\nsteps: 200\nEND'}>
       A job tunes a model, evaluates one, serves one, or sweeps over many. <Anchor component={Link} to="/new-job" size="sm" underline="always">Make one here</Anchor>, or from a shell:
     </Empty>
   );

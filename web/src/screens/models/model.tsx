@@ -14,7 +14,7 @@ import { ErrorCard } from "../../parts/errors";
 import { Facts } from "../../parts/facts";
 import { LinkButton } from "../../parts/links";
 import { Icon } from "../../parts/icons";
-import { count, duration, short, UNKNOWN } from "../../parts/numbers";
+import { count, duration, many, short, UNKNOWN } from "../../parts/numbers";
 import { Page, Section } from "../../parts/page";
 import { Ago } from "../../parts/time";
 
@@ -81,7 +81,7 @@ function Seen({ model }: { model: Model }) {
   return (
     <Section title="What it has seen">
       <Stack gap="xs">
-        <Text size="sm" c="dimmed">Trained on {count(tasks.length)} tasks of {count(clusters.length)} clusters. What is not here is what an evaluation can prove to be zero-shot.</Text>
+        <Text size="sm" c="dimmed">Trained on {many(tasks.length, "task")} of {many(clusters.length, "cluster")}. What is not here is what an evaluation can prove to be zero-shot.</Text>
         <Group gap={6}>{clusters.map((cluster) => <Badge key={cluster} variant="outline" tt="none" fw={500} style={{ color: "var(--mantine-color-text)", borderColor: "var(--line)" }}>{cluster}</Badge>)}</Group>
         {tasks.length > 0 && <details><summary style={{ cursor: "pointer" }}><Text span size="sm">Tasks</Text></summary><Text size="sm" mt={6} className="words">{tasks.join(", ")}</Text></details>}
       </Stack>

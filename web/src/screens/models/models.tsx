@@ -22,7 +22,7 @@ export function ModelsScreen() {
       <Asked query={query}>
         {(all) => {
           if (all.length === 0) {
-            return <Empty title="No model yet" code="flan jobs create tune.yaml --follow">A tune job makes two: the tuned model, and, where it starts from a preset, the base as it was at step 0. <Link to="/new-job" search={{ kind: "tune" }}>Tune one here</Link>, or from a shell:</Empty>;
+            return <Empty title="No model yet" code="flan jobs create -f tune.yaml --follow">A tune job makes two: the tuned model, and, where it starts from a preset, the base as it was at step 0. <Link to="/new-job" search={{ kind: "tune" }}>Tune one here</Link>, or from a shell:</Empty>;
           }
           const shown = all.filter((model) => model.name.includes(find ?? ""));
           return (

@@ -3,7 +3,7 @@
 import { SimpleGrid, Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { clusters } from "../../api/queries";
-import { count } from "../../parts/numbers";
+import { many } from "../../parts/numbers";
 import { isObject } from "../job/asked-spec";
 import { valueAt, withValue, type Spec } from "./form";
 
@@ -29,7 +29,7 @@ export function HeldOut({ spec, onChange }: { spec: Spec; onChange: (spec: Spec)
         {data.map((cluster) => {
           const isHeldOut = heldOut.includes(cluster.id);
           const because = falls.get(cluster.id);
-          const said = isHeldOut ? "held out" : because !== undefined ? `falls with ${because}` : `${count(cluster.tasks.length)} tasks`;
+          const said = isHeldOut ? "held out" : because !== undefined ? `falls with ${because}` : many(cluster.tasks.length, "task");
           return (
             <Tooltip key={cluster.id} label={<>{cluster.tasks.join(", ")}{cluster.adjacent.length > 0 && <><br />Neighbours: {cluster.adjacent.join(", ")}</>}</>}>
               <UnstyledButton type="button" aria-pressed={isHeldOut} onClick={() => toggle(cluster.id)} p="6px 8px"

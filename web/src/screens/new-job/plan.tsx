@@ -5,7 +5,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import type { Plan } from "../../api/client";
 import { ErrorCard } from "../../parts/errors";
 import { Facts } from "../../parts/facts";
-import { bytes, count, percent, short } from "../../parts/numbers";
+import { bytes, count, many, percent, short } from "../../parts/numbers";
 
 type TunePlan = Extract<Plan["plan"], { tasks?: unknown }>;
 
@@ -65,8 +65,8 @@ function JobFacts({ plan }: { plan: TunePlan }) {
           ))}
         </Stack>
       )}
-      {excluded.length > 0 && <Named title={`${count(excluded.length)} tasks are left out`} rows={excluded} />}
-      {missing.length > 0 && <Named title={`${count(missing.length)} tasks are not on this machine`} rows={missing.map(([task, share]) => [task, share === null ? "their share is not known" : percent(share)])} />}
+      {excluded.length > 0 && <Named title={`${many(excluded.length, "task")} left out`} rows={excluded} />}
+      {missing.length > 0 && <Named title={`${many(missing.length, "task")} not on this machine`} rows={missing.map(([task, share]) => [task, share === null ? "their share is not known" : percent(share)])} />}
       {Object.keys(plan.not_compared ?? {}).length > 0 && <Named title="Cannot be compared with the training rows" rows={Object.entries(plan.not_compared ?? {})} />}
       {Object.keys(plan.compared ?? {}).length > 0 && <Text size="xs" c="dimmed">Training rows are compared with {count(Object.values(plan.compared ?? {}).reduce((sum, rows_) => sum + rows_, 0))} held-out rows before the first step; what they share is left out and counted.</Text>}
     </Stack>

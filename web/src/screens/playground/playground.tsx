@@ -27,7 +27,7 @@ export function PlaygroundScreen() {
     <Page title="Playground" about="Questions to served models, through the API that programs use">
       <Asked query={query}>
         {(names) => names.length > 0 ? <Desk names={names} /> : (
-          <Empty title={starting > 0 ? "A model is starting …" : "No model is served"} code={"flan models serve NAME\nflan classify --server URL --prompt 'Good or bad? What a film!' --option good --option bad"}>
+          <Empty title={starting > 0 ? "A model is starting …" : "No model is served"} code={"flan models deploy NAME\nflan classify NAME 'Good or bad? What a film!' --option good --option bad"}>
             Serve one from the page of a <Link to="/models">model</Link>, or from a shell:
           </Empty>
         )}

@@ -461,7 +461,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lm-eval", metavar="PYTHON")
-    parser.add_argument("--options", nargs="+", type=int, default=[2, 4, 10])
+    parser.add_argument(
+        "--options", nargs="*", type=int, default=[2, 4, 10], help="none: those of one token alone"
+    )
     parser.add_argument("--prompts", nargs="+", type=int, default=[60, 200, 600])
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--examples", type=int, default=500)

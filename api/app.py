@@ -21,6 +21,7 @@ from api.replicas import Replicas
 from api.routes import (
     answers,
     datasets,
+    deployments,
     job_history,
     jobs,
     keys,
@@ -51,6 +52,7 @@ ROUTERS = (
     job_history.router,
     reports.router,
     models.router,
+    deployments.router,
     published.router,
     answers.router,
     openai.router,

@@ -122,6 +122,7 @@ EXAMPLES: dict[str, Example] = {
     "list_published_results": Example(parameters={"task": "rte", "system": "FLAN 137B", "limit": 2}),
     "list_job_samples": Example(parameters=_JOB | {"task": "rule_pairs", "limit": 1}),
     "list_models": Example(),
+    "list_deployments": Example(),
     "get_model": Example(parameters={"reference": "movies@default"}),
     "list_model_versions": Example(parameters={"name": "movies"}),
     "list_model_aliases": Example(parameters={"name": "movies"}),

@@ -23,7 +23,7 @@ from api.deps import Platform
 from api.problems import HttpError
 from flan.errors import FlanError, did_you_mean
 from flan.serve.wire import CALLER_HEADER
-from workers.ledger import jobs, models, states
+from workers.ledger import jobs, models
 from workers.ledger.models import Served
 from workers.ledger.tables import Job
 
@@ -217,11 +217,7 @@ def _on_its_way(session: Session, model: str | None = None) -> Job | None:
 
 
 def _starting(job: Job) -> ModelStarting:
-    state: str = states.shown(job.state, job.wish)
-    if state == "running":
-        state = "starting"
-    elif state == "queued" and job.attempt > 0:
-        state = "restarting"
+    state = models.replica_state(job)
     is_resting = state in ("paused", "pausing")
     hint = f"resume it: POST /jobs/{job.id}/resume" if is_resting else "ask again in a few seconds"
     return ModelStarting(

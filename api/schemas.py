@@ -12,9 +12,9 @@ from flan.evaluate.published import PublishedFigure, Source
 from flan.spec import Document
 from flan.tasks.metric_names import MetricName
 from flan.tasks.task import Collection, Task
-from workers.ledger.models import card_of
+from workers.ledger.models import ReplicaState, card_of, replica_state
 from workers.ledger.nodes import NodeStatus
-from workers.ledger.tables import ModelVersion
+from workers.ledger.tables import Job, ModelVersion
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -449,6 +449,78 @@ class ModelShape(BaseModel):
             served_as=served_as,
             card=card_of(version),
         )
+
+
+class LoadShape(BaseModel):
+    """How busy a replica is, as it says itself; counts are since it began to answer."""
+
+    active: int
+    """Sequences that are written or scored at this moment."""
+    waiting: int
+    """Requests that wait for a place in the batch."""
+    inside: int
+    """Requests that were let in and are not answered yet."""
+    refused: int
+    """Requests that were refused with 429."""
+    requests: int
+    """Requests answered."""
+    tokens: int
+    """Tokens written."""
+    read_tokens: int
+    """Tokens of prompts that were computed."""
+    copied_tokens: int
+    """Tokens of prompts that were known already."""
+    cache_places: int
+    """Tokens whose keys and values have room."""
+    cache_used: int
+    """Of these, held by what is in flight."""
+
+
+class ReplicaShape(BaseModel):
+    """One process that serves a deployment: a serve job."""
+
+    job_id: str
+    """The job."""
+    state: ReplicaState
+    """answering, or how far it is from it."""
+    model: str
+    """What the job was asked to serve."""
+    digest: str | None
+    """Of the weights; null = not settled yet."""
+    node: str | None
+    """Where it runs."""
+    load: LoadShape | None
+    """How busy it is; null = it does not answer yet, or did not say in time."""
+
+    @classmethod
+    def of(cls, job: Job, load: LoadShape | None) -> "ReplicaShape":
+        """What is shown of a serve job that has not ended."""
+        return cls(
+            job_id=job.id,
+            state=replica_state(job),
+            model=job.spec["model"],
+            digest=(job.spec.get("pins") or {}).get("model"),
+            node=job.lease_node,
+            load=load,
+        )
+
+
+class DeploymentShape(BaseModel):
+    """A name under which questions are answered, by one or several replicas."""
+
+    object: Literal["deployment"] = "deployment"
+    id: str
+    """The name: `model` of a question."""
+    num_answering: int
+    """Replicas that answer now; questions are spread over those with the newest one's weights."""
+    replicas: list[ReplicaShape]
+    """All of them, oldest first."""
+
+    @classmethod
+    def of(cls, name: str, replicas: list[ReplicaShape]) -> "DeploymentShape":
+        """What is shown of the replicas of one name."""
+        num_answering = sum(replica.state == "answering" for replica in replicas)
+        return cls(id=name, num_answering=num_answering, replicas=replicas)
 
 
 class AliasRequest(Document):

@@ -61,6 +61,7 @@ def deploy(
         list[str] | None,
         typer.Option("--set", "-s", help="Any field of a serve job: resources.device=cuda, max_batch=8 …"),
     ] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=64, help="How many processes serve it.")] = 1,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when the model answers.")] = True,
     output: Output = "text",
     server: Server = None,
@@ -68,18 +69,48 @@ def deploy(
     """Serve a model, until it is undeployed. Ctrl-C ends the waiting alone."""
     client = client_of(context, server)
     spec = {"kind": "serve", "name": name or model.partition("@")[0], "model": model}
-    job = client.send("POST", "/jobs", json_body=read_assignments(override or [], spec))
-    if wait:
-        with leaving(job["id"], f"flan models undeploy {job['name']}"):
-            if output == "text":
-                typer.echo(f"{job['id']}  {state_of(job)}", err=True)
-            job = until_answering(client, job["id"])
+    asked = read_assignments(override or [], spec)
+    jobs = [client.send("POST", "/jobs", json_body=asked) for _ in range(replicas)]
+    for number, job in enumerate(jobs):
+        if wait:
+            with leaving(job["id"], f"flan models undeploy {job['name']}"):
+                if output == "text":
+                    typer.echo(f"{job['id']}  {state_of(job)}", err=True)
+                jobs[number] = until_answering(client, job["id"])
+        if output == "text":
+            said = f"{model} answers as" if wait else f"{state_of(job)}: {model} will answer as"
+            typer.echo(f"{job['id']}  {said} {job['name']}")
     if output == "json":
-        show_json(job)
-    elif wait:
-        typer.echo(f"{job['id']}  {model} answers as {job['name']}")
-    else:
-        typer.echo(f"{job['id']}  {state_of(job)}: {model} will answer as {job['name']}")
+        show_json(jobs[0] if replicas == 1 else jobs)
+
+
+@app.command()
+def deployments(
+    context: typer.Context, limit: int = 20, output: Output = "text", server: Server = None
+) -> None:
+    """What is served under which name, and how busy each replica is."""
+    found = client_of(context, server).all("/deployments", limit)
+    if output == "json":
+        show_json(found)
+        return
+    show_table(
+        ("NAME", "MODEL", "JOB", "STATE", "NODE", "ACTIVE", "WAITING", "ANSWERED", "REFUSED"),
+        [
+            (
+                deployment["id"],
+                replica["model"],
+                replica["job_id"],
+                replica["state"],
+                replica["node"] or "",
+                *(
+                    f"{replica['load'][figure]:,}" if replica["load"] else ""
+                    for figure in ("active", "waiting", "requests", "refused")
+                ),
+            )
+            for deployment in found
+            for replica in deployment["replicas"]
+        ],
+    )
 
 
 @app.command()
@@ -92,7 +123,7 @@ def undeploy(
     client = client_of(context, server)
     jobs = [job for job in client.all("/jobs", 1000, kind="serve", name=name) if job["finished_at"] is None]
     if not jobs:
-        raise NotFound(f"no deployment {name!r}", hint="see: flan models list")
+        raise NotFound(f"no deployment {name!r}", hint="see: flan models deployments")
     for job in jobs:
         stopped = client.send("POST", f"/jobs/{job['id']}/cancel")
         typer.echo(f"{stopped['id']}  {stopped['state']}")

@@ -138,6 +138,9 @@ def make_app(face: Face) -> ASGIApp:
         status = engine.status()
         figures = {"active": status.active, "waiting": status.waiting, "requests": status.requests}
         figures |= {"inside": face.admission.num_inside, "refused": face.admission.num_refused}
+        figures |= {"tokens": status.tokens, "read_tokens": status.read_tokens}
+        figures |= {"copied_tokens": status.copied_tokens}
+        figures |= {"cache_places": status.cache_places, "cache_used": status.cache_used}
         if not is_ready(status):
             raise EngineStopped("the engine does not answer", hint="it is started anew", status=figures)
         return JSONResponse({"status": "ready", **figures})

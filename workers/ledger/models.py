@@ -16,9 +16,11 @@ from flan.card import ModelCard
 from flan.errors import Conflict, FlanError, NotFound
 from flan.rundir import TOKEN
 from flan.spec import parse
+from workers.ledger.states import ENDED, shown
 from workers.ledger.tables import Attempt, Job, ModelAlias, ModelVersion
 
 PAGE = 200
+ReplicaState = Literal["queued", "restarting", "starting", "answering", "pausing", "paused", "cancelling"]
 
 
 class ModelNotFound(NotFound):
@@ -185,6 +187,28 @@ def all_served(session: Session) -> list[Served]:
         )
         for job, attempt in session.execute(answering)
     ]
+
+
+def serving(session: Session) -> list[Job]:
+    """Every serve job that has not ended, oldest first: what answers, what is to, and what stops."""
+    wanted = select(Job).where(Job.kind == "serve", Job.state.not_in(ENDED)).order_by(Job.id)
+    return [*session.scalars(wanted)]
+
+
+def replica_state(job: Job) -> ReplicaState:
+    """How far a serve job that has not ended is: as its state is shown, told apart by whether it answers."""
+    match shown(job.state, job.wish):
+        case "running":
+            return "answering" if job.url is not None else "starting"
+        case "queued":
+            return "restarting" if job.attempt > 0 else "queued"
+        case "pausing":
+            return "pausing"
+        case "paused":
+            return "paused"
+        case state:
+            assert state == "cancelling", f"{job.id} has ended: {state}"
+            return "cancelling"
 
 
 def find_served(session: Session, reference: str) -> list[Served]:

@@ -102,6 +102,11 @@ def test_deploy_without_waiting_says_what_will_be(flan: Flan, movies: None) -> N
     status, out, _ = flan("models", "deploy", "movies", "--name", "later", "--no-wait")
     made = json.loads(flan("models", "deploy", "movies", "--no-wait", "-o", "json")[1])
 
+    two = flan("models", "deploy", "movies", "--name", "twice", "--replicas", "2", "--no-wait")[1]
+    listed = flan("models", "deployments")[1].splitlines()
+
+    assert [line.split()[1] for line in two.splitlines()] == ["queued"] * 2
+    assert [line.split()[3] for line in listed if line.startswith("twice")] == ["queued"] * 2
     assert status == 0
     assert "queued" in out
     assert "movies will answer as later" in out

@@ -11,6 +11,7 @@ from flan.data.sweep_plan import SweepPlan
 from flan.evaluate.publication import Report
 from flan.evaluate.samples import Numbered
 from workers.ledger import states
+from workers.ledger.curves import Point
 from workers.ledger.nodes import NodeStatus
 from workers.ledger.sweeps import Listed
 from workers.ledger.tables import Attempt, Checkpoint, Event, Job, Metric
@@ -272,7 +273,7 @@ class MetricShape(BaseModel):
     """None = not a finite number."""
 
     @classmethod
-    def of(cls, metric: Metric) -> "MetricShape":
+    def of(cls, metric: Metric | Point) -> "MetricShape":
         """What is shown of a stored figure."""
         return cls(id=f"{metric.step}/{metric.name}", step=metric.step, name=metric.name, value=metric.value)
 

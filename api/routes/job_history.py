@@ -27,13 +27,15 @@ from api.schemas import List
 from flan.errors import NotFound
 from flan.evaluate.samples import read_samples
 from flan.evaluate.sweep_results import ChildState, Ended, SweepResults, sweep_results
-from workers.ledger import checkpoints, jobs, journal, states, sweeps
+from workers.ledger import checkpoints, curves, jobs, journal, states, sweeps
 from workers.ledger.sweeps import Listed
 from workers.ledger.tables import Job
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["Jobs"], dependencies=[])
 _READ = [needs("jobs:read")]
 _MAX_POINTS = 1_000
+_MAX_CURVE = 4_000
+"""As many points as the widest screen has columns."""
 Limit = Annotated[int, Query(ge=1, le=_MAX_POINTS, description="At most this many.")]
 EventType = Annotated[str, Field(max_length=64)]
 SequenceNumber = Annotated[int, Query(ge=0, le=2**62, description="Start after the event of this number.")]
@@ -91,10 +93,26 @@ def list_job_metrics(
         str | None, Query(max_length=192, description="Start after the point of this id.")
     ] = None,
     limit: Limit = 100,
+    thin_to: Annotated[
+        int | None,
+        Query(ge=3, le=_MAX_CURVE, description="The whole of one figure, in at most this many points."),
+    ] = None,
+    keep: Annotated[
+        curves.Keep, Query(description="Where thinned: the extremes of each stretch of steps, or its mean.")
+    ] = "extremes",
 ) -> Response:
-    """Figures by step and name: `train/loss`, `train/learning_rate`, …"""
+    """Figures by step and name: `train/loss`, `train/learning_rate`, …
+
+    With `thin_to`, all of the figure `name` at once and without pages: as it is where that is no more than `thin_to`
+    points, else of each stretch of steps the lowest point, the highest and the first that is not finite, or the mean.
+    """
     with here.sessions.begin() as session:
         jobs.get(session, job_id)
+        if thin_to is not None:
+            if name is None or after is not None:
+                raise InvalidParameter("thin_to gives one figure whole: it takes a name, and no after")
+            points = curves.thinned(session, job_id, name, most=thin_to, keep=keep)
+            return listing(points, Page(None, thin_to), MetricShape.of)
         found = journal.metrics_after(
             session, job_id, _metric_key(after), name=name, limit=min(limit + 1, journal.PAGE)
         )

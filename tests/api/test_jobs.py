@@ -258,6 +258,22 @@ def test_metrics_come_in_pages_by_step_and_name(client: TestClient, world: World
     assert [p["value"] for p in client.get(f"{path}?name=train/loss").json()["data"]] == [3.41, 2.88]
 
 
+def test_a_figure_comes_whole_in_few_points(client: TestClient, world: World) -> None:
+    """One answer without pages; which figure must be said."""
+    path = f"/jobs/{world.tuned}/metrics"
+    whole = client.get(path, params={"name": "train/loss", "thin_to": 3}).json()
+    mean = client.get(path, params={"name": "train/loss", "thin_to": 3, "keep": "mean"}).json()
+    refused = [
+        client.get(path, params={"thin_to": 3, **more}) for more in ({}, {"name": "a", "after": "1/a"})
+    ]
+
+    assert [p["value"] for p in whole["data"]] == [p["value"] for p in mean["data"]] == [3.41, 2.88]
+    assert whole["has_more"] is False
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [
+        (422, "invalid_parameter")
+    ] * 2
+
+
 @pytest.fixture
 def library(settings: Settings, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[TestClient]:
     """A platform that opens a folder of models, in which one lies; another lies outside."""

@@ -205,6 +205,7 @@ class Metric(Base):
     """One figure of one step. A step that is done again overwrites it."""
 
     __tablename__ = "metrics"
+    __table_args__ = (Index("ix_metrics_curve", "job_id", "name", "step", postgresql_include=["value"]),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)

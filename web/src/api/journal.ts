@@ -115,20 +115,18 @@ export function useNames(id: string, journal: Journal): string[] {
   return [...new Set([...(data?.data ?? []).map((metric) => metric.name), ...journal.series.keys()])].sort();
 }
 
-/** A figure from the job's first step on: what was there, and what comes. */
-export function useSeries(id: string, name: string, live?: Series): Series | undefined {
+/** What is drawn of a run, however long it is; what it says while the page is open comes on top. */
+export const MOST_POINTS = 2_000;
+
+/** A figure from the job's first step on: what was there (of a long run, what each stretch of steps keeps), and what comes. */
+export function useSeries(id: string, name: string, live?: Series, keep: "extremes" | "mean" = "extremes"): Series | undefined {
   const { data } = useQuery({
-    queryKey: ["series", id, name],
+    queryKey: ["series", id, name, keep],
     queryFn: async () => {
-      const points = await everything(
-        (after) =>
-          api.GET("/jobs/{job_id}/metrics", {
-            params: { path: { job_id: id }, query: after === undefined ? { name, limit: 999 } : { name, limit: 999, after } },
-          }),
-        100_000,
-      );
+      const query = { name, thin_to: MOST_POINTS, keep };
+      const points = await body(api.GET("/jobs/{job_id}/metrics", { params: { path: { job_id: id }, query } }));
       const series = new Series();
-      for (const { step, value } of points) series.put(step, value);
+      for (const { step, value } of points.data) series.put(step, value);
       return series;
     },
     staleTime: Infinity,

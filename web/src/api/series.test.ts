@@ -11,9 +11,20 @@ test("a step that is told again overwrites, and none is lost, in whatever order 
 });
 
 test("smoothing leaves a constant as it is, and does not lean on the first value", () => {
-  expect(smoothed([2, 2, 2], 0.9).map((value) => value?.toFixed(9))).toEqual(Array(3).fill("2.000000000"));
-  expect(smoothed([4, null, 4], 0.98)[1]).toBeNull();
-  expect(smoothed([7], 0.9)[0]).toBeCloseTo(7);
+  expect(smoothed([1, 2, 3], [2, 2, 2], 0.9, 1).map((value) => value?.toFixed(9))).toEqual(Array(3).fill("2.000000000"));
+  expect(smoothed([1, 2, 3], [4, null, 4], 0.98, 1)[1]).toBeNull();
+  expect(smoothed([5], [7], 0.9, 5)[0]).toBeCloseTo(7);
+});
+
+test("a curve of means of stretches is smoothed to where the whole one is", () => {
+  const steps = Array.from({ length: 30_000 }, (_, i) => i + 1);
+  const values = steps.map((step) => 3 + Math.exp(-step / 4_000) + 0.2 * Math.sin(step));
+  const size = 10;
+  const ends = steps.filter((step) => step % size === 0);
+  const means = ends.map((end) => values.slice(end - size, end).reduce((sum, value) => sum + value) / size);
+
+  const whole = smoothed(steps, values, 0.98, 1);
+  smoothed(ends, means, 0.98, 1).forEach((value, i) => expect(Math.abs((value ?? 0) - (whole[(ends[i] ?? 0) - 1] ?? 0))).toBeLessThan(0.05));
 });
 
 test("thinning keeps the order and every peak", () => {

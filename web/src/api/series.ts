@@ -35,13 +35,19 @@ export class Series {
   }
 }
 
-/** An exponential mean that does not lean on its first values: each is divided by the weight it has so far. */
-export function smoothed(values: readonly (number | null)[], keep: number): (number | null)[] {
-  let [sum, weight] = [0, 0];
-  return values.map((value) => {
+/**
+ * An exponential mean that does not lean on its first values: each is divided by the weight it has so far.
+ * `keep` is what is kept over `every` steps: a point that stands for a longer stretch weighs as much as what it stands for.
+ */
+export function smoothed(steps: readonly number[], values: readonly (number | null)[], keep: number, every: number): (number | null)[] {
+  let [sum, weight, before] = [0, 0, (steps[0] ?? 0) - every];
+  return values.map((value, i) => {
     if (value === null) return null;
-    sum = keep * sum + (1 - keep) * value;
-    weight = keep * weight + (1 - keep);
+    const step = steps[i] ?? 0;
+    const kept = keep ** Math.max(1, (step - before) / every);
+    before = step;
+    sum = kept * sum + (1 - kept) * value;
+    weight = kept * weight + (1 - kept);
     return sum / weight;
   });
 }

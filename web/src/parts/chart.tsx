@@ -5,6 +5,7 @@ import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { MOST_POINTS } from "../api/journal";
 import { thinned } from "../api/series";
 import { figure, short } from "./numbers";
 
@@ -28,8 +29,6 @@ export interface Mark {
   step: number;
   label: string;
 }
-
-const MOST_POINTS = 4_000;
 
 export function Chart({ title, unit, curves, marks = [], height = 220, isLog = false, sync }: {
   title: string; unit?: string; curves: Curve[]; marks?: Mark[]; height?: number; isLog?: boolean; sync?: string;

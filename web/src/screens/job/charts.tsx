@@ -62,16 +62,19 @@ function Labelled({ label, children }: { label: string; children: React.ReactNod
 function Figure({ job, name, live, size, smoothing, isLog, marks }: {
   job: Job; name: string; live: Series | undefined; size: number; smoothing: number; isLog: boolean; marks: Mark[];
 }) {
-  const series = useSeries(job.id, name, live);
   const { title, unit, isLoss } = titleOf(name);
+  const series = useSeries(job.id, name, live);
+  const means = useSeries(job.id, name, live, isLoss && smoothing > 0 ? "mean" : "extremes");
+  const every = Number(job.spec["log_every"] ?? 1) || 1;
   const curves = useMemo((): Curve[] => {
     if (series === undefined) return [];
     const raw = { label: title, steps: series.steps, values: series.values, color: 0 };
-    if (!isLoss || smoothing === 0) return [raw];
-    return [{ ...raw, label: `${title}, raw`, faint: true }, { ...raw, values: smoothed(series.values, smoothing) }];
+    if (!isLoss || smoothing === 0 || means === undefined) return [raw];
+    const smooth = { ...raw, steps: means.steps, values: smoothed(means.steps, means.values, smoothing, every) };
+    return [{ ...raw, label: `${title}, raw`, faint: true }, smooth];
     // The series grows in place: its size tells of it.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [series, size, series?.steps.length, isLoss, smoothing, title]);
+  }, [series, means, size, series?.steps.length, isLoss, smoothing, every, title]);
   return <Chart title={title} {...(unit === undefined ? {} : { unit })} curves={curves} marks={marks} isLog={isLog && isLoss} sync={job.id} />;
 }
 

@@ -108,7 +108,7 @@ def show_plan(plan: "SweepPlan", output: str) -> None:
             "prompts": _number(plan.num_prompts),
             "memory of a rank": f"{_size(plan.memory_bytes)} for weights, gradients and moments",
             "disk": f"{_size(plan.disk_bytes)} at most",
-            "time": f"about {_duration(plan.cpu_s)} on one core, {_duration(plan.gpu_s)} on one GPU, in all",
+            "time": f"{_duration(plan.cpu_s)} on one core, {_duration(plan.gpu_s)} on one GPU, in all",
         }
     )
     refused = [each for each in plan.children if each.refused]
@@ -166,8 +166,8 @@ def _size(num_bytes: int | None) -> str:
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
-        return "an unknown time"
+        return "unknown"
     for unit, length in (("days", 86_400.0), ("hours", 3_600.0)):
         if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{max(seconds / 60, 1):,.0f} minutes"
+            return f"about {seconds / length:,.0f} {unit}"
+    return f"about {max(seconds / 60, 1):,.0f} minutes"

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flan.errors import InvalidDocument, problem
-from flan.spec import parse
+from flan.spec import FewShot, parse
 from flan.sweep_spec import PresetName, Scale, Setting, SweepSpec
+from flan.tasks.task import Collection, load_collection
 
 Jobs = dict[str, dict[str, Any]]
 Sets = Mapping[str, Any]
@@ -52,7 +53,7 @@ PROMPT_ROWS = {"32 rows": 32, "all rows": 30_000}
 class _Size(NamedTuple):
     """What a scale says of every preset."""
 
-    collection: str
+    collection: Collection
     tasks: tuple[str, ...]
     tune: Mapping[str, Any]
     measure: Mapping[str, Any]
@@ -287,7 +288,21 @@ def _on(base: str) -> Sets:
 
 
 def _few_shot(size: _Size, bases: Sequence[str]) -> Experiment:
-    """Figure 9: each question alone, and behind as many solved rows as fit (16 at most, 960 tokens in all)."""
+    """Figure 9: each question alone, and behind as many solved rows as fit (16 at most, 960 tokens in all).
+
+    A task that has no training rows has none to show, so it is asked in neither way (WSC273).
+    """
+    shown = parse(FewShot, size.shots).split
+    asked = {cluster: [f"cluster:{cluster}"] for cluster in size.clusters}
+    for task in load_collection(size.collection).values():
+        if task.cluster in asked and shown not in task.source.splits:
+            asked[task.cluster].append(f"-{task.name}")
+    jobs = _jobs(size, bases, size.clusters)
+    jobs["base"]["tasks"] = [selector for selectors in asked.values() for selector in selectors]
+    held_out = [
+        (cluster, {**_holding_out(cluster), "/tuned/tasks": selectors})
+        for cluster, selectors in asked.items()
+    ]
     settings: list[tuple[str, Sets]] = [
         ("zero-shot", {"/base/few_shot": None, "/tuned/few_shot": None}),
         (
@@ -295,7 +310,7 @@ def _few_shot(size: _Size, bases: Sequence[str]) -> Experiment:
             {"/base/few_shot": size.shots, "/tuned/few_shot": size.shots},
         ),
     ]
-    return _jobs(size, bases, size.clusters), [_held_out(size.clusters), _axis("exemplars", settings)]
+    return jobs, [_axis("held_out", held_out), _axis("exemplars", settings)]
 
 
 def _soft_prompt(size: _Size, bases: Sequence[str]) -> Experiment:

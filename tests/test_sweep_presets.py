@@ -101,6 +101,16 @@ def test_ablations_vary_one_thing() -> None:
     assert {(each.shots, each.max_tokens) if each else None for each in shots} == {None, (16, 960)}
 
 
+def test_solved_rows_are_asked_of_no_task_that_has_none() -> None:
+    """WSC273 has test rows alone: base and tuned model, alone and behind solved rows, are compared without it."""
+    found = expansion("few-shot")
+    tuned = {tuple(spec.tasks) for spec in specs(found, "tuned")}
+
+    assert ("cluster:coreference", "-wsc273") in tuned
+    assert all("-wsc273" in spec.tasks for spec in specs(found, "base"))
+    assert ("cluster:entailment",) in tuned
+
+
 def test_soft_prompts_are_learnt_on_a_task_whose_cluster_was_held_out() -> None:
     """On base and tuned model, from 32 rows and from all."""
     found = expansion("soft-prompt")

@@ -1,7 +1,8 @@
 """Named evaluations: what is asked of a model to get the figures of a publication.
 
     flan2021/all, flan2021/CLUSTER     every task, or those of a cluster, through every template; best dev template
-    …/few-shot                         behind up to 16 solved rows, within 960 tokens (Wei et al. 2022, 4.4)
+    …/few-shot                         behind up to 16 solved rows, within 960 tokens (Wei et al. 2022, 4.4); without
+                                       WSC273, which has none to show
     …/baseline, …/baseline/few-shot    as a text that the answer goes on: for models that were never tuned
     t0/held-out                        the eleven tasks of Sanh et al. 2022; look at median and quartiles
     super-ni/test                      the twelve English categories of Wang et al. 2022 among imported tasks
@@ -10,7 +11,7 @@ A suite is a part of a spec; when a job is accepted its contents are written int
 all that is asked. A field that the spec itself sets apart from its default wins.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -67,12 +68,16 @@ def load_suites() -> Mapping[str, Suite]:
     taxonomy, tasks = load_taxonomy("flan"), load_collection("flan")
     preset = taxonomy.presets[PRESET]
     of_preset = [task for task in tasks.values() if preset.holds(task)]
-    suites = dict(_forms(f"{PRESET}/all", ("preset:flan2021",), "the datasets of Wei et al. 2022"))
+    unshown = {task.name: task.cluster for task in of_preset if SHOTS.split not in task.source.splits}
+    suites = dict(
+        _forms(f"{PRESET}/all", ("preset:flan2021",), [*unshown], "the datasets of Wei et al. 2022")
+    )
     for cluster in taxonomy.clusters:
         here = [task.name for task in of_preset if task.cluster == cluster]
         if here:
             said = f"{taxonomy.clusters[cluster]}, as in Wei et al. 2022"
-            suites |= _forms(f"{PRESET}/{cluster}", _selectors(cluster, here, taxonomy), said)
+            without = [name for name, of_cluster in unshown.items() if of_cluster == cluster]
+            suites |= _forms(f"{PRESET}/{cluster}", _selectors(cluster, here, taxonomy), without, said)
     suites["t0/held-out"] = Suite(
         description="The eleven held-out tasks of Sanh et al. 2022, through our own templates; they report median "
         "and quartiles over prompts, of validation rows.",
@@ -124,7 +129,10 @@ def _selectors(cluster: str, names: list[str], taxonomy: Taxonomy) -> tuple[str,
     return (CLUSTER_PREFIX + cluster, *(f"-{name}" for name in others))
 
 
-def _forms(name: str, tasks: tuple[str, ...], said: str) -> Iterator[tuple[str, Suite]]:
+def _forms(
+    name: str, tasks: tuple[str, ...], unshown: Sequence[str], said: str
+) -> Iterator[tuple[str, Suite]]:
+    """The four forms of an evaluation of `tasks`; those `unshown` have no rows to show before a question."""
     for suffix, prompt_format in (("", "instructions"), ("/baseline", "continuation")):
         is_tuned = prompt_format == "instructions"
         how = (
@@ -134,11 +142,13 @@ def _forms(name: str, tasks: tuple[str, ...], said: str) -> Iterator[tuple[str, 
         )
         for shots, few_shot in (("", None), ("/few-shot", SHOTS if is_tuned else CONTINUED_SHOTS)):
             behind = ", behind up to 16 solved rows within 960 tokens" if few_shot else ""
+            if few_shot and unshown:
+                behind += f"; without {' and '.join(unshown)}, which has none"
             yield (
                 f"{name}{suffix}{shots}",
                 Suite(
                     description=f"{said[0].upper()}{said[1:]}, {how}{behind}.",
-                    tasks=tasks,
+                    tasks=(*tasks, *(f"-{each}" for each in unshown if few_shot)),
                     dev=DevRows() if is_tuned else None,
                     few_shot=few_shot,
                     prompt_format="instructions" if is_tuned else "continuation",

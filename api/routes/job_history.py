@@ -223,6 +223,12 @@ def list_job_samples(
     job_id: str,
     task: Annotated[str | None, Query(max_length=64, description="Only questions of this task.")] = None,
     split: Annotated[str | None, Query(max_length=64, description="Only questions about this split.")] = None,
+    template: Annotated[
+        int | None, Query(ge=0, le=2**31, description="Only questions through this template.")
+    ] = None,
+    is_right: Annotated[
+        bool | None, Query(description="Only questions that were answered right, or wrong.")
+    ] = None,
 ) -> Response:
     """What an evaluation asked and what came back, question by question, in the order of task, split and template."""
     with here.sessions.begin() as session:
@@ -231,7 +237,11 @@ def list_job_samples(
     if digest is None:
         raise NoResults(f"job {job_id} has no samples", hint="an evaluation that succeeded has samples")
     after = -1 if page.after is None else _number(page.after)
-    found = read_samples(here.store.path(digest), task=task, split=split, after=after)
+    found = (
+        each
+        for each in read_samples(here.store.path(digest), task=task, split=split, after=after)
+        if template in (None, each.sample["template"]) and is_right in (None, each.sample["is_right"])
+    )
     return listing(list(islice(found, page.limit + 1)), page, SampleShape.of)
 
 

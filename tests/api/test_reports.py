@@ -4,14 +4,18 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from flan.evaluate.samples import SamplesWriter
 from flan.spec import EvaluateSpec, parse
+from flan.store import Store
 from tests.api.test_sweeps import PRESET, worked
-from tests.api.world import NODE, RESULTS, claim, submit, tune
+from tests.api.world import NODE, RESULTS, SAMPLE, claim, submit, tune
 from workers.ledger import leases, nodes
 from workers.ledger.leases import Ending
+from workers.ledger.tables import Job
 
 
 def evaluated(sessions: sessionmaker[Session], folder: Path, name: str, mean: float) -> str:
@@ -73,6 +77,29 @@ def test_a_report_is_taken_away_as_a_table(
     assert "60.0 ± 14.1" in answers["markdown"].text
     assert r"\begin{tabular}" in answers["latex"].text
     assert "tuned,rule_pairs,entailment" in answers["csv"].text
+
+
+def test_questions_are_found_by_template_and_by_how_they_were_answered(
+    client: TestClient, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """Filters hold together, and pages go on behind the last question that fits."""
+    assert isinstance(client.app, FastAPI)
+    store: Store = client.app.state.platform.store
+    job = evaluated(sessions, tmp_path, "asked", 0.6)
+    with SamplesWriter(tmp_path / "samples") as samples:
+        samples.write(SAMPLE | {"row": i, "template": i % 2, "is_right": i < 3} for i in range(6))
+    digest = store.put_tree(tmp_path / "samples")
+    with sessions.begin() as session:
+        found = session.get_one(Job, job)
+        found.results = {**(found.results or {}), "samples": digest}
+    place = f"/jobs/{job}/results/samples"
+    first = client.get(place, params={"template": 0, "limit": 1}).json()
+    then = client.get(place, params={"template": 0, "limit": 5, "after": first["last_id"]}).json()
+    wrong = client.get(place, params={"template": 1, "is_right": False}).json()
+
+    assert ([each["row"] for each in first["data"]], first["has_more"]) == ([0], True)
+    assert ([each["row"] for each in then["data"]], then["has_more"]) == ([2, 4], False)
+    assert [each["row"] for each in wrong["data"]] == [3, 5]
 
 
 def test_a_sweep_is_one_report_and_stands_alone(

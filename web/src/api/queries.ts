@@ -79,6 +79,16 @@ export const results = (id: string) =>
     queryFn: () => body(api.GET("/jobs/{job_id}/results", { params: { path: { job_id: id } } })),
   });
 
+/** Evaluations side by side, or one sweep's. */
+export const report = (ids: readonly string[], paired: boolean) =>
+  queryOptions({
+    queryKey: ["report", ids, paired],
+    queryFn: () => body(api.GET("/report", { params: { query: { job: [...ids], paired } } })).then((found) => found as Schemas["ReportShape"]),
+    staleTime: 60_000,
+    retry: false,
+    placeholderData: keepPreviousData,
+  });
+
 export const models = queryOptions({
   queryKey: ["models"],
   queryFn: () => everything((after) => api.GET("/models", { params: { query: present({ after, limit: 100 }) } })),

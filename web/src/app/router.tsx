@@ -131,6 +131,22 @@ export const templateEditorRoute = createRoute({
   component: lazyRouteComponent(() => import("../screens/templates/editor"), "TemplateEditorScreen"),
 });
 
+export const evaluationsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/evaluations",
+  validateSearch: (search) => given({
+    jobs: text(search["jobs"]),
+    view: text(search["view"]),
+    find: text(search["find"]),
+    paired: oneOf(["yes"] as const, search["paired"]),
+    task: text(search["task"]),
+    column: whole(search["column"]),
+    template: whole(search["template"]),
+    right: oneOf(["yes", "no"] as const, search["right"]),
+  }),
+  component: lazyRouteComponent(() => import("../screens/evaluations/evaluations"), "EvaluationsScreen"),
+});
+
 const settings = createRoute({
   getParentRoute: () => root,
   path: "/settings",
@@ -149,6 +165,7 @@ export const router = createRouter({
     templatesRoute,
     templateSetRoute,
     templateEditorRoute,
+    evaluationsRoute,
     playgroundRoute,
     settings,
   ]),

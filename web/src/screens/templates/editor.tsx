@@ -5,7 +5,6 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { ApiError } from "../../api/client";
 import { rendering, task as taskQuery, templateSet as setQuery } from "../../api/queries";
 import { templateEditorRoute } from "../../app/router";
 import { useMay } from "../../app/session";
@@ -17,15 +16,16 @@ import { Page } from "../../parts/page";
 import { RenderedView } from "../../parts/rendered";
 import { extensionOf, FIRST_DRAFT, nextVersionOf, numTemplates, readDraft, type Draft } from "./draft";
 import { Findings, Verdict } from "./findings";
+import { useIsUploaded } from "./is-uploaded";
 import { check, upload } from "./lint";
 
 export function TemplateEditorScreen() {
   const { from } = templateEditorRoute.useSearch();
-  const builtIn = useQuery({ ...taskQuery(from ?? ""), enabled: from !== undefined });
-  const isUploaded = builtIn.error instanceof ApiError && builtIn.error.status === 404;
-  const uploaded = useQuery({ ...setQuery(from ?? ""), enabled: isUploaded });
+  const isUploaded = useIsUploaded(from ?? "");
+  const builtIn = useQuery({ ...taskQuery(from ?? ""), enabled: from !== undefined && isUploaded === false });
+  const uploaded = useQuery({ ...setQuery(from ?? ""), enabled: from !== undefined && isUploaded === true });
   if (from === undefined) return <Editor first={FIRST_DRAFT} about="Other templates for a task that is there (extends), or a task of your own" />;
-  if (isUploaded) return <Asked query={uploaded} lines={8}>{(set) => <Editor key={set.id} first={nextVersionOf(set.document)} about={`The next version of ${set.name}; @${set.version} stays what it is`} />}</Asked>;
+  if (isUploaded === true) return <Asked query={uploaded} lines={8}>{(set) => <Editor key={set.id} first={nextVersionOf(set.document)} about={`The next version of ${set.name}; @${set.version} stays what it is`} />}</Asked>;
   return <Asked query={builtIn} lines={8}>{(task) => <Editor key={task.id} first={extensionOf(task.document)} about={`Other templates for ${task.id}: its rows, fields and metric stay`} />}</Asked>;
 }
 

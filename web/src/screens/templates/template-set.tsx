@@ -4,7 +4,7 @@ import { Card, Select, Stack, Tabs } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
-import { ApiError, type Finding, type TaskDocument, type TemplateSet } from "../../api/client";
+import type { Finding, TaskDocument, TemplateSet } from "../../api/client";
 import { task as taskQuery, templateSet as setQuery, templateSetVersions } from "../../api/queries";
 import { templateSetRoute } from "../../app/router";
 import { Asked, Waiting } from "../../parts/asked";
@@ -18,15 +18,16 @@ import { When } from "../../parts/time";
 import { nextVersionOf } from "./draft";
 import { Findings, Verdict } from "./findings";
 import { useLint } from "./lint";
+import { useIsUploaded } from "./is-uploaded";
 import { OnRows } from "./on-rows";
 import { Versions } from "./versions";
 
 export function TemplateSetScreen() {
   const { name } = templateSetRoute.useParams();
-  const builtIn = useQuery(taskQuery(name));
-  const isUploaded = builtIn.error instanceof ApiError && builtIn.error.status === 404;
-  const uploaded = useQuery({ ...setQuery(name), enabled: isUploaded });
-  if (isUploaded) return <Asked query={uploaded} lines={8}>{(set) => <OfSet key={set.id} set={set} />}</Asked>;
+  const isUploaded = useIsUploaded(name);
+  const builtIn = useQuery({ ...taskQuery(name), enabled: isUploaded === false });
+  const uploaded = useQuery({ ...setQuery(name), enabled: isUploaded === true });
+  if (isUploaded === true) return <Asked query={uploaded} lines={8}>{(set) => <OfSet key={set.id} set={set} />}</Asked>;
   return (
     <Asked query={builtIn} lines={8}>
       {(task) => {

@@ -79,6 +79,16 @@ export const results = (id: string) =>
     queryFn: () => body(api.GET("/jobs/{job_id}/results", { params: { path: { job_id: id } } })),
   });
 
+/** What a mixture is made of; until the next one is there, the last one stays. */
+export const mixturePreview = (request: { mixture: Record<string, unknown>; sample: number; model?: string; leakage_rows?: number }) =>
+  queryOptions({
+    queryKey: ["mixture", request],
+    queryFn: ({ signal }) => body(api.POST("/mixtures", { body: request as unknown as Schemas["MixtureRequest"], signal })),
+    staleTime: 60_000,
+    retry: false,
+    placeholderData: keepPreviousData,
+  });
+
 /** Evaluations side by side, or one sweep's. */
 export const report = (ids: readonly string[], paired: boolean) =>
   queryOptions({

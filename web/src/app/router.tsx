@@ -3,6 +3,7 @@
 import { createHashHistory, createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
 import { JOB_KINDS, JOB_STATES } from "../api/words";
 import { NothingHere, Broken } from "../parts/errors";
+import type { Json } from "../screens/job/asked-spec";
 import { Shell } from "./shell";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NothingHere });
@@ -16,6 +17,11 @@ const texts = (value: unknown): string[] | undefined => text(value)?.split(",").
 function whole(value: unknown): number | undefined {
   const read = typeof value === "number" ? value : typeof value === "string" && value !== "" ? Number(value) : NaN;
   return Number.isInteger(read) && read >= 0 ? read : undefined;
+}
+
+/** A document in JSON. */
+function object(value: unknown): { [name: string]: Json } | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as { [name: string]: Json }) : undefined;
 }
 
 /** What an address says; what it leaves out is not there at all. */
@@ -55,6 +61,7 @@ export const newJobRoute = createRoute({
     kind: oneOf(JOB_KINDS, search["kind"]),
     from: text(search["from"]),
     model: text(search["model"]),
+    mixture: object(search["mixture"]),
   }),
   component: lazyRouteComponent(() => import("../screens/new-job/new-job"), "NewJobScreen"),
 });
@@ -147,6 +154,19 @@ export const evaluationsRoute = createRoute({
   component: lazyRouteComponent(() => import("../screens/evaluations/evaluations"), "EvaluationsScreen"),
 });
 
+export const mixturesRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/mixtures",
+  validateSearch: (search) => given({
+    mixture: object(search["mixture"]),
+    form: oneOf(["yaml", "code"] as const, search["form"]),
+    by: oneOf(["tokens"] as const, search["by"]),
+    model: text(search["model"]),
+    leakage: whole(search["leakage"]),
+  }),
+  component: lazyRouteComponent(() => import("../screens/mixtures/mixtures"), "MixturesScreen"),
+});
+
 const settings = createRoute({
   getParentRoute: () => root,
   path: "/settings",
@@ -166,6 +186,7 @@ export const router = createRouter({
     templateSetRoute,
     templateEditorRoute,
     evaluationsRoute,
+    mixturesRoute,
     playgroundRoute,
     settings,
   ]),

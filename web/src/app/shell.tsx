@@ -15,6 +15,7 @@ const PLACES: { to: string; label: string; icon: IconName }[] = [
   { to: "/", label: "Home", icon: "home" },
   { to: "/jobs", label: "Jobs", icon: "jobs" },
   { to: "/templates", label: "Templates", icon: "templates" },
+  { to: "/mixtures", label: "Mixtures", icon: "mixture" },
   { to: "/evaluations", label: "Evaluations", icon: "chart" },
   { to: "/models", label: "Models", icon: "model" },
   { to: "/playground", label: "Playground", icon: "chat" },

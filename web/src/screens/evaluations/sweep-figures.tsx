@@ -1,6 +1,6 @@
 /** What a sweep found along its axes: number of clusters, scale, instructions. */
 
-import { Stack, Text } from "@mantine/core";
+import { Group, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/client";
 import { results } from "../../api/queries";
@@ -11,7 +11,7 @@ import { count, percent } from "../../parts/numbers";
 import { Section } from "../../parts/page";
 import { along, axisOf, place, ticksOf, type Along } from "./figures";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [640, 260, 48, 34, 12, 150];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [640, 260, 48, 34, 12, 16];
 
 export function SweepFigures({ sweep }: { sweep: Job }) {
   const query = useQuery({ ...results(sweep.id), retry: false });
@@ -41,6 +41,7 @@ function Lines({ along: { axis, settings, lines } }: { along: Along }) {
   const said = lines.map((line) => `${line.job}: ${settings.map((setting, i) => `${setting} ${percent(line.means[i])}`).join(", ")}`).join(". ");
   return (
     <div className="sheet" style={{ padding: 12 }}>
+      <Group gap="md" mb={6}>{lines.map((line, i) => <Text key={line.job} size="xs" className="figures"><span className="swatch" style={{ background: seriesColor(i) }} />{line.job} <b>{percent(line.means.findLast((mean) => mean !== null))}</b> at the last setting</Text>)}</Group>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`Mean over tasks by ${axis}. ${said}`} style={{ width: "100%", maxWidth: 820, minWidth: 480, height: "auto", display: "block" }} fontSize={11} fill="currentColor">
         {ticksOf(range).map((tick) => (
           <g key={tick}>
@@ -51,12 +52,10 @@ function Lines({ along: { axis, settings, lines } }: { along: Along }) {
         {settings.map((setting, i) => <text key={setting} x={x(i)} y={HEIGHT - BOTTOM + 18} textAnchor="middle" opacity={0.85}>{setting.length > 18 ? `${setting.slice(0, 17)}…` : setting}</text>)}
         {lines.map((line, number) => {
           const at = line.means.flatMap((mean, i) => (mean === null ? [] : [[x(i), y(mean), mean, i] as const]));
-          const last = at.at(-1);
           return (
             <g key={line.job} stroke={seriesColor(number)} fill={seriesColor(number)}>
               <polyline points={at.map(([px, py]) => `${px},${py}`).join(" ")} fill="none" strokeWidth={1.8} />
               {at.map(([px, py, mean, i]) => <circle key={px} cx={px} cy={py} r={4} stroke="none"><title>{`${line.job}, ${settings[i]}: ${percent(mean)} over ${count(line.numTasks[i])} tasks`}</title></circle>)}
-              {last !== undefined && <text x={last[0] + 10} y={last[1] + 4} stroke="none">{line.job} {percent(last[2])}</text>}
             </g>
           );
         })}

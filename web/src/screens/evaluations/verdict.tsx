@@ -6,7 +6,7 @@ type Verdict = Schemas["TaskFigures"]["verdict"];
 
 const SAID: Record<Verdict, [sign: string, color: string, words: string]> = {
   proven: ["●", "var(--state-succeeded)", "zero-shot: proven"],
-  violated: ["◆", "var(--state-paused)", "was trained on it"],
+  violated: ["◆", "var(--state-paused)", "not zero-shot"],
   unknown: ["○", "var(--mantine-color-dimmed)", "zero-shot: unknown"],
 };
 

@@ -25,7 +25,7 @@ import { YamlEditor } from "./yaml-editor";
 const KINDS: Record<JobKind, string> = { tune: "Tune a model", evaluate: "Evaluate a model", serve: "Serve a model", sweep: "Sweep over many" };
 
 export function NewJobScreen() {
-  const { from, kind, model } = newJobRoute.useSearch();
+  const { from, kind, model, mixture } = newJobRoute.useSearch();
   const document = useQuery(openapi);
   const origin = useQuery({
     queryKey: ["job", from ?? ""],
@@ -37,7 +37,7 @@ export function NewJobScreen() {
       <Asked query={document} lines={8}>
         {(found) => {
           if (from !== undefined && origin.data === undefined) return origin.error === null ? <Waiting lines={8} /> : <ErrorCard error={origin.error} />;
-          const first = origin.data === undefined ? presetFor(kind ?? "tune", model) : askedOf(found, origin.data.spec as Spec);
+          const first = origin.data === undefined ? withMixture(presetFor(kind ?? "tune", model), mixture) : askedOf(found, origin.data.spec as Spec);
           return <Desk key={`${from}/${kind}/${model}`} openapi={found} first={first} />;
         }}
       </Asked>
@@ -51,6 +51,11 @@ function presetFor(kind: JobKind, model: string | undefined): Spec {
   const name = model.split("@")[0] ?? model;
   if (kind === "tune") return { ...spec, base: model };
   return { ...spec, model, name: kind === "serve" ? name : `${name}-measured` };
+}
+
+/** A tune job on a mixture that was composed elsewhere. */
+function withMixture(spec: Spec, mixture: Spec | undefined): Spec {
+  return mixture === undefined ? spec : { ...spec, mixture };
 }
 
 function Desk({ openapi: document, first }: { openapi: OpenApi; first: Spec }) {

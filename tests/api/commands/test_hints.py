@@ -27,7 +27,7 @@ HINTS = sorted(
 
 @pytest.mark.parametrize("hint", HINTS)
 def test_every_command_that_a_screen_names_can_be_typed(hint: str) -> None:
-    """It exists, with these options, and nothing that it needs is left out."""
+    """It exists, with these options, and nothing that it needs is left out; one that is only named has none."""
     command = typer.main.get_command(app)
     arguments = shlex.split(hint, comments=True)
     while isinstance(command, TyperGroup):
@@ -35,7 +35,8 @@ def test_every_command_that_a_screen_names_can_be_typed(hint: str) -> None:
         _, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
 
     assert command is not None
-    command.make_context("flan", arguments)
+    if arguments:
+        command.make_context("flan", arguments)
 
 
 def test_the_screens_do_name_commands() -> None:

@@ -27,6 +27,8 @@ RUN /opt/flan/bin/uv pip install --no-cache --compile-bytecode --python /opt/fla
     --reinstall-package flan-platform .
 
 FROM python:${PYTHON}-slim-bookworm
+# Served models compile attention for the processor they find, and `compile` of a tune spec its layers.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc g++ && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin flan && install -d -o flan -g flan /var/lib/flan
 COPY --from=build /opt/flan /opt/flan
 ENV PATH=/opt/flan/bin:$PATH \

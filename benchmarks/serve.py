@@ -1,11 +1,11 @@
 """How fast answers are given: FLAN's engine, vLLM and transformers, on the same model, prompts and parameters.
 
     python benchmarks/serve.py [--vllm PYTHON] [--transformers] [--concurrent 1 8 32] [--options 2 4 10]
-                               [--rounds 3] [--threads 2] [--precision bf16] [--smoke]
+                               [--cells generate_8 mixed_8 ...] [--rounds 3] [--threads 2] [--precision bf16] [--smoke]
 
 Each side is a process of its own that holds the model; this one asks, over pipes, with token ids, so that nobody's HTTP
 or tokenizer is measured. It keeps so many requests outstanding and sends the next as soon as one is answered; all sides
-are asked in turns, round by round.
+are asked in turns, round by round; whoever is not asked is stopped (SIGSTOP): some engines go on looking for work.
 
     generate_C     prompts of 30 to 600 tokens, answers of exactly 1 to 64, temperature 0.9, top-k 40, C outstanding:
                    tokens a second, and milliseconds from asking to the first token, the median
@@ -29,6 +29,7 @@ import json
 import os
 import platform
 import queue
+import signal
 import statistics
 import subprocess
 import sys
@@ -343,7 +344,6 @@ def serve_side(given: argparse.Namespace) -> None:
     tell(-1, "ready", None)
     for line in sys.stdin:
         ask(json.loads(line))
-    # Engines have threads and children that end with this process.
     os._exit(0)
 
 
@@ -372,9 +372,28 @@ class Side:
             interpreter, __file__, "--side", name, "--directory", str(directory), "--threads",
             str(given.threads), "--precision", given.precision, "--most", str(max(given.concurrent)),
         ]  # fmt: skip
+        # A session of its own, which ends as a whole: some engines leave processes behind.
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """Its processes run until the block ends."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        yield
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Nothing of it is left."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def hear(self) -> tuple[int, str, Any]:
         """The next line."""
@@ -421,16 +440,15 @@ def sides(
     try:
         for name, interpreter in interpreters.items():
             started[name] = Side(name, interpreter, directory, given)
-            while started[name].hear()[1] != "ready":
+        for side in started.values():
+            while side.hear()[1] != "ready":
+                pass
+            with side.going():
                 pass
         yield started
     finally:
         for side in started.values():
-            assert side.process.stdin is not None
-            side.process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                side.process.wait(20)
-            side.process.kill()
+            side.end()
 
 
 def measure(cell: Cell, asked: dict[str, Side], rounds: int) -> dict[str, dict[str, float]]:
@@ -443,9 +461,10 @@ def measure(cell: Cell, asked: dict[str, Side], rounds: int) -> dict[str, dict[s
         num_tokens = sum(question.get("max_new_tokens", 0) for question in own)
         amount = num_tokens if cell.kind == "generate" else len(own)
         for name, side in able.items():
-            if round_number == 0:
-                side.ask(questions(cell, 1_000)[: cell.outstanding], cell.outstanding)
-            went = side.ask(own, cell.outstanding)
+            with side.going():
+                if round_number == 0:
+                    side.ask(questions(cell, 1_000)[: cell.outstanding], cell.outstanding)
+                went = side.ask(own, cell.outstanding)
             values[name] = went.values
             best = found.setdefault(name, {"rate": 0.0, "ttft_ms": float("inf")})
             best["rate"] = max(best["rate"], amount / went.wall_s)
@@ -482,6 +501,7 @@ def main() -> None:
     parser.add_argument("--transformers", action="store_true", help="static and continuous, too")
     parser.add_argument("--concurrent", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--options", nargs="*", type=int, default=[2, 4, 10])
+    parser.add_argument("--cells", nargs="+", default=[], help="only these")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
@@ -495,6 +515,8 @@ def main() -> None:
         return
     if given.smoke:
         given.concurrent, given.options, given.rounds = [1, 4], [4], 1
+    # Told to end, it ends its sides as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     interpreters = {"flan": sys.executable}
     if given.vllm:
         interpreters["vllm"] = given.vllm
@@ -503,6 +525,7 @@ def main() -> None:
     cells = [Cell("generate", number, 4 + 3 * number) for number in given.concurrent]
     cells += [Cell("classify", number, 4 * CLASSIFYING) for number in given.options]
     cells += [Cell("mixed", number, 4 + 3 * number) for number in given.concurrent if number > 1]
+    cells = [cell for cell in cells if cell.name in given.cells or not given.cells]
     ratios: dict[str, float] = {}
     rates: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

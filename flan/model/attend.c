@@ -2,15 +2,12 @@
  *
  * Each query reads a stretch of the cache, (places, heads, width), row by row: all heads of a key lie side by side, so
  * memory is read once and in order, which is what it costs. Sums are single precision whatever the cache holds.
- * The rows are shared among threads by the number of their keys.
+ * Threads are OpenMP's, which are PyTorch's: others would wait for a core while those spin.
  */
 #include <math.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MOST_THREADS 64
 
 typedef struct {
     const float *queries;   /* (tokens, heads * repeats, width) */
@@ -24,11 +21,6 @@ typedef struct {
     int64_t bias_length, num_rows, heads, repeats, width, is_half, num_threads;
     float scale;
 } Work;
-
-typedef struct {
-    const Work *work;
-    int64_t first, last;
-} Part;
 
 static inline float widened(uint16_t half) {
     uint32_t bits = (uint32_t)half << 16;
@@ -84,39 +76,21 @@ static void attend_row(const Work *w, int64_t n, int64_t width, float *scores) {
                       w->counts[n], w->heads, w->repeats, width, w->scale, w->bias, w->bias_length);
 }
 
-static void *attend_part(void *argument) {
-    const Part *part = argument;
-    const Work *w = part->work;
+void attend(const Work *w) {
     int64_t longest = 1;
-    for (int64_t n = part->first; n < part->last; n++)
+    for (int64_t n = 0; n < w->num_rows; n++)
         if (w->counts[n] > longest) longest = w->counts[n];
-    float *scores = malloc(sizeof(float) * w->heads * w->repeats * longest);
-    if (!scores) abort();
-    for (int64_t n = part->first; n < part->last; n++) {
-        /* Constants let the compiler lay out the inner loops. */
-        if (w->width == 64) attend_row(w, n, 64, scores);
-        else if (w->width == 128) attend_row(w, n, 128, scores);
-        else attend_row(w, n, w->width, scores);
-    }
-    free(scores);
-    return NULL;
-}
-
-void attend(const Work *work) {
-    int64_t threads = work->num_threads < MOST_THREADS ? work->num_threads : MOST_THREADS, total = 0, done = 0, n = 0;
-    pthread_t started[MOST_THREADS];
-    int is_started[MOST_THREADS] = {0};
-    Part parts[MOST_THREADS];
-    for (int64_t i = 0; i < work->num_rows; i++) total += work->counts[i];
-    for (int64_t t = 0; t < threads; t++) {
-        parts[t] = (Part){work, n, n};
-        while (n < work->num_rows && (t == threads - 1 || done * threads < total * (t + 1))) done += work->counts[n++];
-        parts[t].last = n;
-        if (t < threads - 1) is_started[t] = !pthread_create(&started[t], NULL, attend_part, &parts[t]);
-    }
-    attend_part(&parts[threads - 1]);
-    for (int64_t t = 0; t < threads - 1; t++) {
-        if (is_started[t]) pthread_join(started[t], NULL);
-        else attend_part(&parts[t]);
+#pragma omp parallel num_threads(w->num_threads) if (w->num_threads > 1)
+    {
+        float *scores = malloc(sizeof(float) * w->heads * w->repeats * longest);
+        if (!scores) abort();
+#pragma omp for schedule(dynamic)
+        for (int64_t n = 0; n < w->num_rows; n++) {
+            /* Constants let the compiler lay out the inner loops. */
+            if (w->width == 64) attend_row(w, n, 64, scores);
+            else if (w->width == 128) attend_row(w, n, 128, scores);
+            else attend_row(w, n, w->width, scores);
+        }
+        free(scores);
     }
 }

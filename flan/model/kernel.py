@@ -2,8 +2,8 @@
 
     # N tokens of a pass, H heads, G heads of keys and values, D width of a head, T places, M most keys of a bias
 
-The source beside this file is compiled for this very processor when it is first needed, in about a second. Where there
-is no C compiler PyTorch does the same, to rounding; `is_available()` says which.
+The sources beside this file are compiled for this very processor when they are first needed, in about two seconds.
+Where there is no C compiler PyTorch does the same, to rounding; `is_available()` says which.
 """
 
 import ctypes
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("attend.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC", "-c")
+SOURCES = [Path(__file__).with_name(name) for name in ("attend.c", "layers.c")]
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-fPIC", "-c")
 # Linked apart: with -ffast-math it would also change how the whole process rounds tiny numbers.
-LINK = ("-shared", "-pthread")
+LINK = ("-shared", "-fopenmp")
 FEW_KEYS = 1_024
 """For fewer in all, another thread is not worth starting."""
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Rows:
 
 def is_available(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether `attend_rows` works on such a cache."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and _library() is not None
+    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and library() is not None
 
 
 def attend_rows(
@@ -66,8 +66,8 @@ def attend_rows(
 
     The last columns of `bias_HM` are added to the scores: as many as a token has keys.
     """
-    library = _library()
-    assert library is not None, "is_available() says whether it is"
+    found = library()
+    assert found is not None, "is_available() says whether it is"
     num_heads, width = keys_TGD.shape[1:]
     tokens, places, counts = rows.table
     work = _Work(
@@ -79,19 +79,24 @@ def attend_rows(
         torch.get_num_threads() if rows.num_keys > FEW_KEYS else 1,
         scale,
     )  # fmt: skip
-    library.attend(ctypes.byref(work))
+    found.attend(ctypes.byref(work))
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def library() -> ctypes.CDLL | None:
+    """What the sources were compiled to; None without a C compiler."""
     with tempfile.TemporaryDirectory(prefix="flan-kernel-") as folder:
-        part, path, compiler = f"{folder}/attend.o", f"{folder}/attend.so", os.environ.get("CC", "cc")
+        compiler, path = os.environ.get("CC", "cc"), f"{folder}/kernel.so"
+        parts = [f"{folder}/{source.stem}.o" for source in SOURCES]
+        commands = [[*FLAGS, str(source), "-o", part] for source, part in zip(SOURCES, parts, strict=True)]
         try:
-            for command in ([*FLAGS, str(SOURCE), "-o", part], [*LINK, part, "-o", path, "-lm"]):
+            for command in (*commands, [*LINK, *parts, "-o", path, "-lm"]):
                 subprocess.run([compiler, *command], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("no C compiler: answers are written more slowly", extra={"error": str(error)})
             return None
-        library = ctypes.CDLL(path)
-    library.attend.argtypes, library.attend.restype = [ctypes.c_void_p], None
-    return library
+        found = ctypes.CDLL(path)
+    for name in ("attend", "norm", "gate", "rotate"):
+        function = getattr(found, name)
+        function.argtypes, function.restype = [ctypes.c_void_p], None
+    return found

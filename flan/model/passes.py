@@ -17,6 +17,7 @@ from flan.data.tokens import Ids
 from flan.errors import FlanError
 from flan.model.attention import attend_in_segments
 from flan.model.keys import Feed, KeyValues, Noting, Pass, Shape, mask_for
+from flan.model.llama import LlamaForward, is_llama
 from flan.model.load import Model, UnsupportedModel
 from flan.model.regions import Region, Regions
 
@@ -50,6 +51,7 @@ class Passes:
                 f"{cache_bytes:,} bytes hold no 16 tokens of {model.card.name}, at {bytes_per_place:,} bytes each",
                 hint="serve with larger cache_bytes", cache_bytes=cache_bytes,
             )  # fmt: skip
+        self._lean = LlamaForward(model.network) if is_llama(model.network) else None
         self._cache = KeyValues(shape, self.regions.num_places, model.network.dtype, self._device)
 
     def copy(self, source: Region, target: Region, length: int) -> None:
@@ -74,6 +76,8 @@ class Passes:
     def run(self, feeds: Sequence[Feed]) -> Tensor:
         """The logits that are wanted, (U, V) in fp32, feed after feed."""
         one = Pass(self._cache, feeds, self._bias(feeds))
+        if self._lean is not None:
+            return self._lean(one).float()
         token_ids_1N = torch.tensor([one.token_ids], device=self._device)
         mask = mask_for(one, self._device)
         if self._is_encoder_decoder:

@@ -49,7 +49,7 @@ from flan.spec import Sampling
 
 READ_TOKENS = 2_048
 """Tokens of prompts and options that are read in a pass when nobody is being written to."""
-READ_BESIDE = 256
+READ_BESIDE = 1_024
 """The same while others are: so much longer they wait for their next token."""
 CACHE_BYTES = 2**30
 """Of keys and values, unless said otherwise."""

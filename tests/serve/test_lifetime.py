@@ -165,7 +165,7 @@ def test_an_engine_that_dies_ends_the_rank(tmp_path: Path, exported: Path) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flan.serve.lifetime.load_model", load)
         with _serving(run) as ending, _client(run) as client:
-            loaded[0].network.register_forward_pre_hook(fail)
+            loaded[0].network.get_input_embeddings().register_forward_pre_hook(fail)
             assert client.post("/generate", json={"prompt": "hi"}).status_code == 503
             error = ending.exception(timeout=60)
 

@@ -394,7 +394,7 @@ def test_a_dead_engine_shows() -> None:
 
     with server_of(model) as (client, _):
         assert client.get("/readyz").json()["status"] == "ready"
-        handle = model.network.register_forward_pre_hook(fail)
+        handle = model.network.get_input_embeddings().register_forward_pre_hook(fail)
         try:
             answer = client.post("/generate", json={"prompt": "hi"})
         finally:
@@ -412,7 +412,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event() -> None:
         let_pass(4)
         with client.stream("POST", "/generate", json={"prompt": "hi", "stream": True, "seed": 1}) as response:
             wait_until(lambda: engine.status().active == 1)
-            handle = model.network.register_forward_hook(lambda *_: 1 / 0)
+            handle = model.network.get_input_embeddings().register_forward_hook(lambda *_: 1 / 0)
             try:
                 let_pass(1)
                 *_, (name, problem) = _events(response.iter_lines())

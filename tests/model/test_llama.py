@@ -1,0 +1,116 @@
+"""The lean forward pass of a Llama gives what transformers' gives."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from flan.model.kernel import library
+from flan.model.keys import Feed
+from flan.model.llama import LlamaForward, is_llama
+from flan.model.load import Model
+from flan.model.passes import Passes
+from flan.model.regions import NOTHING
+from tests.serve.lively import lively_model
+
+SHAPE = {
+    "vocab_size": 300, "hidden_size": 48, "intermediate_size": 70, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2_048,
+}  # fmt: skip
+FAMILIES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True)),
+    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, use_sliding_window=False)),
+}
+
+
+def _lively(network: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Model:
+    """`network` with weights that matter, under the card of another."""
+    torch.manual_seed(3)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return lively_model()._replace(network=network.to(dtype).eval())
+
+
+def _passes(model: Model, *, is_lean: bool) -> list[torch.Tensor]:
+    """The logits of a prompt read in two parts, of a longer one beside it, and of a token after each."""
+    passes, rng = Passes(model, 2**22), np.random.default_rng(0)
+    assert isinstance(passes._lean, LlamaForward)
+    passes._lean = passes._lean if is_lean else None
+    one, two = (passes.regions.take(700, (), NOTHING) for _ in range(2))
+    assert one is not None and two is not None
+    first, second = (rng.integers(3, 300, length).astype(np.int32) for length in (40, 600))
+    return [
+        passes.run([Feed(one, first[:25], 0, 0), Feed(two, second, 0, 3)]),
+        passes.run([Feed(one, first[25:], 25, 1), Feed(two, [7], 600, 1)]),
+        passes.run([Feed(one, [9], 40, 1), Feed(two, [4], 601, 1)]),
+    ]
+
+
+@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_logits_are_those_of_the_library(family: str) -> None:
+    """In parts, beside others and past the first table of positions, for heads that share keys, with biases."""
+    model = _lively(FAMILIES[family]())
+    expected = _passes(model, is_lean=False)
+
+    for found, own in zip(_passes(model, is_lean=True), expected, strict=True):
+        torch.testing.assert_close(found, own, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@torch.inference_mode()
+def test_half_precision_rounds_where_the_library_rounds() -> None:
+    """In bf16 the two differ far less than either differs from fp32: the same numbers are rounded."""
+    exact = _passes(_lively(FAMILIES["llama"]()), is_lean=False)
+    model = _lively(FAMILIES["llama"](), torch.bfloat16)
+    rounded = _passes(model, is_lean=False)
+    for lean, own, true in zip(_passes(model, is_lean=True), rounded, exact, strict=True):
+        assert (lean - own).square().mean() < 0.1 * (own - true).square().mean()
+
+
+@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@torch.inference_mode()
+def test_joined_matrices_are_in_memory_once() -> None:
+    """The network's own weights are views of them, and its own forward pass stays what it was."""
+    model = _lively(FAMILIES["llama"]())
+    ids = torch.arange(3, 50)[None]
+    before = model.network(input_ids=ids).logits
+    size = sum(
+        {each.untyped_storage().data_ptr(): each.nbytes for each in model.network.parameters()}.values()
+    )
+    Passes(model, 2**22)
+    storages = {
+        each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
+        for each in model.network.parameters()
+    }
+
+    assert sum(storages.values()) == size
+    assert torch.equal(model.network(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_act": "gelu"}, {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}],
+)
+def test_what_is_none_is_left_to_the_library(change: dict[str, object]) -> None:
+    """Another activation, or turns that depend on more than the position."""
+    assert not is_llama(LlamaForCausalLM(LlamaConfig(**SHAPE, **change)))
+
+
+def test_a_changed_matrix_is_left_to_the_library() -> None:
+    """A layer that is more than a matrix is not taken for one."""
+    network = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    network.model.layers[1].mlp.up_proj = torch.nn.Sequential(network.model.layers[1].mlp.up_proj)
+
+    assert not is_llama(network)

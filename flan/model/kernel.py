@@ -92,10 +92,12 @@ def library() -> ctypes.CDLL | None:
         try:
             for command in (*commands, [*LINK, *parts, "-o", path, "-lm"]):
                 subprocess.run([compiler, *command], check=True, capture_output=True)
+            # A folder whose libraries may not be loaded is an error as well.
+            found = ctypes.CDLL(path)
         except (OSError, subprocess.CalledProcessError) as error:
-            log.warning("no C compiler: answers are written more slowly", extra={"error": str(error)})
+            said = error.stderr.decode() if isinstance(error, subprocess.CalledProcessError) else str(error)
+            log.warning("nothing could be compiled: answers come more slowly", extra={"error": said})
             return None
-        found = ctypes.CDLL(path)
     for name in ("attend", "norm", "gate", "rotate"):
         function = getattr(found, name)
         function.argtypes, function.restype = [ctypes.c_void_p], None

@@ -20,6 +20,7 @@ Events a rank writes, with their data:
     run.started         kind, ranks, device, resumed_from (step, 0 = from the start)
     stage.changed       stage: prepare | train | evaluate | serve | finalize
     data.opened         draws: digest of the first 10,000 draws of the training stream
+    batch.first         packs, target_tokens, num_segments; segments of the first pack of step 1, token by token
     progress            step, total_steps (or done, total, what), eta_s, and figures worth a line
     metrics             step, values: {"train/loss": …}; a replayed step overwrites
     leakage.checked     policy, train_rows, num_shared, held_out, left_out, shared, report …: rows were compared

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -122,8 +123,13 @@ def events(
         return
     show_table(
         ("SEQ", "AGE", "TYPE", "DATA"),
-        [(event["seq"], age(event["created_at"]), event["type"], brief(event["data"])) for event in found],
+        [(event["seq"], age(event["created_at"]), event["type"], _told(event["data"])) for event in found],
     )
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    """What goes with an event; a batch token by token is for machines."""
+    return brief({name: value for name, value in data.items() if name != "segments"})
 
 
 @app.command()

@@ -16,7 +16,7 @@ from flan.errors import FlanError
 from flan.terminal import FAILED, INTERRUPTED, cut, errors, line_width
 
 _QUIET = frozenset({"metrics", "progress", "stream.end", "stage.changed", "checkpoint.written"})
-_LONG = frozenset({"manifest_sha256", "models", "summary"})
+_LONG = frozenset({"manifest_sha256", "models", "segments", "summary"})
 """Fields of events that are for machines."""
 _COUNTERS = ("cut", "dropped", "active", "waiting")
 """Figures that are worth their place only when they are not zero."""

@@ -43,6 +43,7 @@ def train(
     while (step := report.progress.step + 1) <= spec.steps:
         with report.waiting_for_data():
             batch = stream.next_step()
+        report.show(batch, sources)
         rate = learning_rate(step, spec.steps, spec.optimizer)
         set_learning_rate(engine.optimizer, rate)
         micro_batches = local_batches(batch, sources, ranks, spec.settled_micro_batch)

@@ -16,14 +16,16 @@ import psutil
 import torch
 
 from flan.data.batches import StepBatch, TaskCounts, by_task
+from flan.data.pack_view import first_pack
 from flan.data.packing import PackedDecoder
 from flan.data.stream import Stream
+from flan.data.tokens import AnyTokenizer
 from flan.rundir import EventWriter, Wish
 from flan.spec import TuneSpec
 from flan.train.flops import Costs, peak_flops, training_flops
 from flan.train.progress import SMOOTHING, Progress, TaskLoss
 from flan.train.ranks import Ranks
-from flan.train.step import Losses
+from flan.train.step import Losses, Sources
 
 
 class Report:
@@ -41,8 +43,10 @@ class Report:
         costs: Costs,
         ranks: Ranks,
         events: EventWriter | None,
+        tokenizer: AnyTokenizer,
     ) -> None:
         self.progress = progress
+        self._tokenizer = tokenizer
         self._tasks = sorted(clusters)
         self._spec, self._clusters, self._stream, self._ranks = spec, clusters, stream, ranks
         self._events = events
@@ -64,6 +68,21 @@ class Report:
         began = time.monotonic()
         yield
         self._meter.save_s += time.monotonic() - began
+
+    def show(self, batch: StepBatch, sources: Sources) -> None:
+        """Tell what the first pack of the first step holds, token by token."""
+        if self._events is None or self.progress.step:
+            return
+        segments = first_pack(batch, sources.asked, sources.template, self._tokenizer)
+        self._events.append(
+            "batch.first",
+            packs=len(batch.draws),
+            target_tokens=batch.target_tokens,
+            num_segments=len(batch.draws[0]),
+            segments=[
+                each._asdict() | {"sides": [side._asdict() for side in each.sides]} for each in segments
+            ],
+        )
 
     def count(self, batch: StepBatch, loss: float, losses: Losses) -> None:
         """One more step was taken."""

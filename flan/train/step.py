@@ -37,7 +37,7 @@ class Sources:
     """Which task, row and template each draw is."""
 
     def __init__(self, examples: Examples, tasks: Iterable[str]) -> None:
-        self.draw, self.asked = examples.draw, examples.asked
+        self.draw, self.asked, self.template = examples.draw, examples.asked, examples.template
         self.tasks = sorted(tasks)
         self._numbers = {task: i for i, task in enumerate(self.tasks)}
 

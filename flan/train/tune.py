@@ -94,6 +94,7 @@ def carry_out(run: Run, wishes: WishReader, group: AbstractContextManager[None])
             costs,
             run.ranks,
             run.events,
+            model.tokenizer,
         )
         ending = _train(
             run, settled, engine, model, stream, report, Sources(examples, tasks), wishes, start.leakage

@@ -3,12 +3,14 @@
 import { Group, Stack, Text } from "@mantine/core";
 import type { Report } from "../../api/client";
 import { seriesColor } from "../../parts/colors";
+import { Empty } from "../../parts/empty";
 import { count, percent } from "../../parts/numbers";
 import { axisOf, place, ticksOf } from "./figures";
 import { Zeroshot } from "./verdict";
 
 export function ClusterBars({ report }: { report: Report }) {
   const shown = report.clusters.filter((line) => line.tasks.length > 0);
+  if (shown.length === 0) return <Empty title="No cluster has a task that every column has">A bar is a mean over the same tasks for every model: take away the evaluations of other tasks.</Empty>;
   const ends = shown.flatMap((line) => line.figures.flatMap((figures) => (figures === null ? [] : [figures.mean + (figures.spread ?? 0), 0])));
   const [, high] = axisOf(ends);
   const axis: [number, number] = [Math.min(0, ...ends), Math.max(high, 0.1)];

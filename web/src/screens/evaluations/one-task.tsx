@@ -66,7 +66,7 @@ export function OneTask({ report, sources, task, column }: { report: Report; sou
           <Table.Tbody>
             {(templates[column] ?? []).map((each) => (
               <Table.Tr key={each.index} bg={search.template === each.index ? "var(--soft)" : undefined}>
-                <Table.Td><button type="button" className="plain" aria-pressed={search.template === each.index} onClick={() => choose(search.template === each.index ? undefined : each.index)}>template {each.index}</button> <Link className="quiet-link" to="/templates/$name" params={{ name: task }} search={{ template: each.index }}>read it</Link></Table.Td>
+                <Table.Td className="nowrap"><button type="button" className="plain" aria-pressed={search.template === each.index} onClick={() => choose(search.template === each.index ? undefined : each.index)}>template {each.index}</button> <Link className="quiet-link" to="/templates/$name" params={{ name: task }} search={{ template: each.index }}>read it</Link></Table.Td>
                 <Table.Td><b>{percent(each.metric_value)}</b></Table.Td>
                 <Table.Td>{count(each.n)}</Table.Td>
                 <Table.Td>{count(each.num_skipped ?? 0)}</Table.Td>

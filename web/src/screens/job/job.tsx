@@ -27,6 +27,8 @@ import { Timeline } from "./timeline";
 import { EFFECTS, useVerb, verbsFor, type Verb } from "./verbs";
 
 const Charts = lazy(() => import("./charts").then(({ Charts }) => ({ default: Charts })));
+const DataSeen = lazy(() => import("./data").then(({ DataSeen }) => ({ default: DataSeen })));
+const Lineage = lazy(() => import("./lineage").then(({ Lineage }) => ({ default: Lineage })));
 const Logs = lazy(() => import("./logs").then(({ Logs }) => ({ default: Logs })));
 const Configuration = lazy(() => import("./configuration").then(({ Configuration }) => ({ default: Configuration })));
 
@@ -85,9 +87,11 @@ function tabsOf(job: Job, journal: Journal): [name: string, label: string, panel
     ["charts", "Charts", <Charts job={job} journal={journal} />, job.kind !== "sweep" && job.kind !== "evaluate"],
     ["children", "Jobs of the sweep", <Children job={job} />, job.kind === "sweep"],
     ["results", "Results", <Results job={job} />, job.kind === "evaluate"],
+    ["data", "Data seen", <DataSeen job={job} journal={journal} />, job.kind === "tune"],
     ["timeline", "Timeline", <Timeline job={job} journal={journal} />, true],
     ["logs", "Logs", <Logs job={job} />, job.kind !== "sweep"],
     ["checkpoints", "Checkpoints", <Checkpoints job={job} />, job.kind === "tune"],
+    ["lineage", "Lineage", <Lineage job={job} />, job.kind !== "sweep"],
     ["configuration", "Configuration", <Configuration job={job} />, true],
   ];
   return all.filter(([, , , isShown]) => isShown).map(([name, label, panel]) => [name, label, panel]);

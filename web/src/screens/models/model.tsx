@@ -17,6 +17,7 @@ import { Icon } from "../../parts/icons";
 import { count, duration, many, short, UNKNOWN } from "../../parts/numbers";
 import { Page, Section } from "../../parts/page";
 import { Ago } from "../../parts/time";
+import { Users } from "../job/lineage";
 
 export function ModelScreen() {
   const { name } = modelRoute.useParams();
@@ -52,6 +53,16 @@ function Shown({ model, versions }: { model: Model; versions: Model[] }) {
       <Aliases model={model} versions={versions} />
       <Card><CardFacts model={model} /></Card>
       <Seen model={model} />
+      <Section title="Where it came from, and who uses it">
+        <div className="chain">
+          <div className="chain-box"><Text size="xs" c="dimmed">{(model.card.lineage.tunings ?? []).length === 0 ? "made from" : "tuned from"}</Text><Text size="sm">{model.card.lineage.base}</Text></div>
+          <span className="chain-arrow" aria-hidden="true">→</span>
+          {model.job_id !== null && <><div className="chain-box"><Text size="xs" c="dimmed">by</Text><Link className="row-link" to="/jobs/$jobId" params={{ jobId: model.job_id }} search={{}}><Text span size="sm">its job</Text></Link></div><span className="chain-arrow" aria-hidden="true">→</span></>}
+          <div className="chain-box here"><Text size="xs" c="dimmed">{model.role}</Text><Text size="sm" fw={600}>{model.id}</Text></div>
+          <span className="chain-arrow" aria-hidden="true">→</span>
+          <div className="chain-box"><Text size="xs" c="dimmed">used by</Text><Users made={[model.id]} /></div>
+        </div>
+      </Section>
     </Page>
   );
 }

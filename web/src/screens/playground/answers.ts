@@ -9,14 +9,15 @@ export interface Sampling {
   temperature: number | null;
   top_k: number | null;
   top_p: number | null;
+  repetition_penalty: number | null;
   max_new_tokens: number | null;
   seed: number | null;
 }
 
-export const UNSET: Sampling = { temperature: null, top_k: null, top_p: null, max_new_tokens: null, seed: null };
+export const UNSET: Sampling = { temperature: null, top_k: null, top_p: null, repetition_penalty: null, max_new_tokens: null, seed: null };
 
 /** A served model's own defaults: the published ones. */
-export const DEFAULTS = { temperature: 0.9, top_k: 40, top_p: 1, max_new_tokens: 256 };
+export const DEFAULTS = { temperature: 0.9, top_k: 40, top_p: 1, repetition_penalty: 1, max_new_tokens: 256 };
 
 export interface Question {
   model: string;

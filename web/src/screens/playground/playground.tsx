@@ -16,6 +16,8 @@ import { count, figure, percent } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { python, quoted } from "../job/as-code";
 import type { Json } from "../job/asked-spec";
+import { PromptTokens } from "./prompt-tokens";
+import { Vote, type Row } from "./vote";
 import { classifyBody, DEFAULTS, generate, generateBody, optionsOf, UNSET, type Classified, type Question, type Sampling, type Written } from "./answers";
 
 type Mode = "write" | "choose";
@@ -49,6 +51,7 @@ function Desk({ names }: { names: string[] }) {
   const [sampling, setSampling] = useState<Sampling>(UNSET);
   const [asked, setAsked] = useState<{ number: number; body: Record<string, unknown>; bare: Record<string, unknown> | null } | null>(null);
   const [wantsBare, setBare] = useState(false);
+  const [voted, setVoted] = useState<Row | null>(null);
   const chosen = optionsOf(options);
   const bodyFor = (name: string): Record<string, unknown> => {
     const question: Question = { model: name, prompt };
@@ -57,6 +60,7 @@ function Desk({ names }: { names: string[] }) {
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const bare = mode === "choose" && wantsBare && chosen.length > 0 ? classifyBody({ model, prompt }, chosen, !isShown) : null;
+    setVoted(null);
     setAsked((before) => ({ number: (before?.number ?? 0) + 1, body: bodyFor(model), bare }));
   };
   const isReady = prompt.trim() !== "" && (mode === "write" || chosen.length !== 1);
@@ -71,7 +75,7 @@ function Desk({ names }: { names: string[] }) {
               <Select label="Beside it" size="xs" placeholder="no other" clearable data={names.filter((name) => name !== model)} value={beside ?? null} onChange={(name) => set({ beside: name ?? undefined })} style={{ flex: "1 1 150px" }} clearButtonProps={{ "aria-label": "No other model" }} />
               <SegmentedControl size="xs" value={mode} onChange={(value) => { setAsked(null); set({ mode: value as Mode }); }} data={[{ value: "choose", label: "Choose" }, { value: "write", label: "Write" }]} aria-label="What the model does" />
             </Group>
-            <FromTask onPrompt={(text, choices) => { setPrompt(text); if (choices.length > 0) { setOptions([]); set({ mode: "choose" }); } }} />
+            <FromTask onPrompt={(text, choices) => { setVoted(null); setPrompt(text); if (choices.length > 0) { setOptions([]); set({ mode: "choose" }); } }} onVote={(row) => { setAsked(null); setVoted(row); }} />
             <Textarea label="Instruction" autosize minRows={6} maxRows={18} value={prompt} onChange={(event) => setPrompt(event.currentTarget.value)}
               placeholder={"It rains and the window is open.\n\nDoes it follow that the floor gets wet?"} required
               onKeyDown={(event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit(); }} />
@@ -86,7 +90,7 @@ function Desk({ names }: { names: string[] }) {
         </Card>
       </form>
       <Stack>
-        {asked === null ? (
+        {voted !== null ? modelNames.map((name) => <Vote key={`${voted.task}/${voted.row}/${name}`} row={voted} model={name} />) : asked === null ? (
           <Empty title="The answer comes here">{mode === "write" ? "Word by word, as the model writes it." : "How probable each option is as the whole answer, and how much of all the model would write they make up."}</Empty>
         ) : (
           <>
@@ -96,25 +100,30 @@ function Desk({ names }: { names: string[] }) {
             {asked.bare !== null && <ChosenAnswer key={`${asked.number}/bare`} request={asked.bare} title={`${model}, ${isShown ? "options not shown in the prompt" : "options shown in the prompt"}`} />}
           </>
         )}
+        {prompt.trim() !== "" && <PromptTokens served={model} prompt={prompt} options={mode === "choose" ? chosen : []} isShown={isShown} />}
         {prompt.trim() !== "" && <details><summary style={{ cursor: "pointer" }}><Text span size="sm">As code</Text></summary><CodeTabs texts={requestAsCode(mode === "write" ? "/generate" : "/classify", bodyFor(model))} /></details>}
       </Stack>
     </SimpleGrid>
   );
 }
 
-/** A row of a task, as training and evaluation would ask about it. */
-function FromTask({ onPrompt }: { onPrompt: (text: string, choices: readonly string[]) => void }) {
+/** A row of a task, as training and evaluation would ask about it: through one template, or through all of them. */
+function FromTask({ onPrompt, onVote }: { onPrompt: (text: string, choices: readonly string[]) => void; onVote: (row: Row) => void }) {
   const [task, setTask] = useState("");
+  const [row, setRow] = useState(0);
+  const name = task.trim();
   const render = useMutation({
-    mutationFn: () => body(api.POST("/render", { body: { task: task.trim(), template: 0 } as Schemas["RenderRequest"] })),
+    mutationFn: () => body(api.POST("/render", { body: { task: name, template: 0, indices: [row] } as unknown as Schemas["RenderRequest"] })),
     onSuccess: ({ data: [shown] }) => { if (shown?.input != null) onPrompt(shown.input, shown.choices ?? []); },
   });
   return (
     <Stack gap={4}>
       <Group gap="xs" align="flex-end">
-        <TextInput size="xs" label="Begin with a row of a task" placeholder="rule_pairs" value={task} onChange={(event) => setTask(event.currentTarget.value)} style={{ flex: 1 }} spellCheck={false}
+        <TextInput size="xs" label="Begin with a row of a task" placeholder="rule_pairs" value={task} onChange={(event) => setTask(event.currentTarget.value)} style={{ flex: "1 1 140px" }} spellCheck={false}
           onKeyDown={(event) => { if (event.key === "Enter") { event.preventDefault(); render.mutate(); } }} />
-        <Button size="xs" variant="default" disabled={task.trim() === ""} loading={render.isPending} onClick={() => render.mutate()}>Fill in</Button>
+        <NumberInput size="xs" label="Row" w={76} min={0} allowDecimal={false} hideControls value={row} onChange={(value) => setRow(typeof value === "number" ? value : 0)} />
+        <Button size="xs" variant="default" disabled={name === ""} loading={render.isPending} onClick={() => render.mutate()}>Fill in</Button>
+        <Button size="xs" variant="default" disabled={name === ""} onClick={() => onVote({ task: name, row })}>Ask through all templates</Button>
       </Group>
       {render.error !== null && <ErrorCard error={render.error} />}
     </Stack>
@@ -158,6 +167,7 @@ function SamplingControls({ sampling, onChange }: { sampling: Sampling; onChange
         {field("temperature", "Temperature", DEFAULTS.temperature, 0.1, 0)}
         {field("top_k", "Top k", DEFAULTS.top_k, 1, 0)}
         {field("top_p", "Top p", DEFAULTS.top_p, 0.05, 0, 1)}
+        {field("repetition_penalty", "Repetition", DEFAULTS.repetition_penalty, 0.1, 0.1, 10)}
         {field("max_new_tokens", "Most tokens", DEFAULTS.max_new_tokens, 16, 1)}
         {field("seed", "Seed", null, 1, 0)}
       </Group>

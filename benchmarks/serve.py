@@ -538,6 +538,7 @@ def main() -> None:
                     for name, best in found.items()
                 }
                 label = "throughput" if cell.kind == "generate" else cell.kind
+                prefix = "" if cell.kind == "generate" else f"{cell.kind}_"
                 for name, best in found.items():
                     if name == "flan":
                         continue
@@ -546,7 +547,7 @@ def main() -> None:
                     )
                     if best["ttft_ms"] < 1e9:
                         ratio = best["ttft_ms"] / found["flan"]["ttft_ms"]
-                        ratios[f"ttft_{cell.number}_vs_{name}"] = round(ratio, 2)
+                        ratios[f"{prefix}ttft_{cell.number}_vs_{name}"] = round(ratio, 2)
     settings = {
         "model": MODEL,
         "rounds": given.rounds,

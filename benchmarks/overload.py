@@ -1,0 +1,236 @@
+"""What a served model does when four times as much is asked as it can answer.
+
+    python benchmarks/overload.py [--seconds 60] [--times 4] [--max-batch 16] [--max-waiting 16] [--threads 2] [--smoke]
+
+The server is a process of its own, as `flan serve` starts it; this one asks over HTTP. First its capacity: requests a
+second while as many are outstanding as it has places. Then requests come at `times` that rate, whether earlier ones are
+answered or not (exponential gaps), and once they end, single ones until one is answered. Prompts have 30 to 600 tokens,
+answers 1 to 64.
+
+    goodput             answered in a second under overload, over the capacity: 0.95 is wanted
+    admitted_p99        99th percentile of answered requests' seconds, over the same while slots and queue were full
+                        but nobody was refused: at most 1.5
+    refused_p99_ms      of 429s, from asking to the answer: at most 50
+    server_errors       5xx, broken connections and 429s without Retry-After: none
+    memory_growth       resident memory at the end over that after the capacity was measured: about 1 (the cache is
+                        small enough to have been full by then)
+    client_cpu_share    what asking took of all cores: the server did not have it
+    recovered_s         from the last question of the overload to the first answered one after it: at most 5
+
+The last line is JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from serve import MODEL, make_model
+
+OK, REFUSED = 200, 429
+
+
+class Answered(NamedTuple):
+    """How a question went."""
+
+    status: int
+    """0: the connection broke."""
+    seconds: float
+    ended: float
+    """By the clock of time.perf_counter()."""
+    has_retry_after: bool
+
+
+def questions(seed: int) -> Iterator[dict[str, Any]]:
+    """Bodies of /generate, without end."""
+    draw = random.Random(seed)
+    for number in range(sys.maxsize):
+        words = (f"w{draw.randrange(3, MODEL['vocab_size'])}" for _ in range(draw.randint(30, 600)))
+        yield {
+            "prompt": " ".join(words),
+            "max_new_tokens": draw.randint(1, 64),
+            "seed": number,
+            "mode": "sample",
+        }
+
+
+async def ask(url: str, question: dict[str, Any]) -> Answered:
+    """Ask once, on a connection of its own: a library for it would take more of the machine than the server's door."""
+    host, port = url.removeprefix("http://").split(":")
+    body = json.dumps(question).encode()
+    head = (
+        f"POST /generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    begin = time.perf_counter()
+    answer = b""
+    with suppress(OSError):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head.encode() + body)
+        answer = await reader.read(-1)
+        writer.close()
+    end = time.perf_counter()
+    status = int(answer.split(b" ", 2)[1]) if answer else 0
+    return Answered(status, end - begin, end, b"retry-after:" in answer.lower())
+
+
+async def closed_loop(url: str, outstanding: int, seconds: float) -> list[Answered]:
+    """Answers of so many seconds in which as many were outstanding; how long it takes until all write is left out."""
+    ended: list[Answered] = []
+    asked, until = questions(1), time.perf_counter() + 1.3 * seconds
+
+    async def go_on() -> None:
+        while time.perf_counter() < until:
+            ended.append(await ask(url, next(asked)))
+
+    await asyncio.gather(*(go_on() for _ in range(outstanding)))
+    return [each for each in ended if until - seconds < each.ended <= until and each.status == OK]
+
+
+async def overload(url: str, rate: float, seconds: float) -> list[Answered]:
+    """Questions at `rate` a second, for so long; what became of each."""
+    draw, asked, due = random.Random(2), questions(2), time.perf_counter()
+    until = due + seconds
+    running: list[asyncio.Task[Answered]] = []
+    while (due := due + draw.expovariate(rate)) < until:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        running.append(asyncio.create_task(ask(url, next(asked))))
+    return list(await asyncio.gather(*running, _recovered(url, until)))
+
+
+async def _recovered(url: str, since: float) -> Answered:
+    """The first answer to single questions, with the seconds since."""
+    short = {"prompt": "w5 w6 w7", "max_new_tokens": 1, "seed": 1}
+    while (answered := await ask(url, short)).status != OK:
+        await asyncio.sleep(0.05)
+    return answered._replace(seconds=answered.ended - since)
+
+
+async def measure(url: str, given: argparse.Namespace, pid: int) -> dict[str, Any]:
+    """All figures."""
+    full = await closed_loop(url, given.max_batch + given.max_waiting, given.seconds / 2)
+    capacity = len(full) / (given.seconds / 2)
+    before, own_before = _resident_bytes(pid), time.process_time()
+    begin = time.perf_counter()
+    *went, recovered = await overload(url, given.times * capacity, given.seconds)
+    after, own_s = _resident_bytes(pid), time.process_time() - own_before
+    admitted = [each.seconds for each in went if each.status == OK]
+    refused = [each.seconds for each in went if each.status == REFUSED]
+    # As for the capacity: how long it takes until all places are taken is left out.
+    steady_s = given.seconds / 1.3
+    end = begin + given.seconds
+    in_time = sum(each.status == OK and end - steady_s < each.ended <= end for each in went)
+    strange = [
+        each.status
+        for each in went
+        if each.status not in (200, 429) or (each.status == REFUSED and not each.has_retry_after)
+    ]
+    return {
+        "capacity": round(capacity, 2),
+        "asked": len(went),
+        "admitted": len(admitted),
+        "goodput": round(in_time / steady_s / capacity, 3),
+        "admitted_p99": round(_p99(admitted) / _p99([each.seconds for each in full]), 3),
+        "admitted_p99_s": round(_p99(admitted), 2),
+        "refused_p50_ms": round(1_000 * float(np.percentile(refused, 50)), 1) if refused else None,
+        "refused_p99_ms": round(1_000 * _p99(refused), 1) if refused else None,
+        "server_errors": Counter(strange),
+        "memory_growth": round(after / before, 3),
+        "client_cpu_share": round(own_s / given.seconds / (os.cpu_count() or 1), 3),
+        "recovered_s": round(recovered.seconds, 2),
+    }
+
+
+def _p99(seconds: list[float]) -> float:
+    return float(np.percentile(seconds, 99))
+
+
+def _resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def serve_side(given: argparse.Namespace) -> None:
+    """The server; prints its address, and ends with its standard input."""
+    import torch
+
+    from flan.model.load import load_model
+    from flan.serve.lifetime import Server, face_of
+    from flan.spec import Sampling, ServeSpec
+
+    torch.set_num_threads(given.threads)
+    spec = ServeSpec(
+        name="overload", model="overload", sampling=Sampling(max_new_tokens=64), max_batch=given.max_batch,
+        max_waiting=given.max_waiting, cache_bytes=2**28,
+    )  # fmt: skip
+    model = load_model(given.directory, dtype=torch.bfloat16)
+    server = Server(face_of(model, spec, token=None), "127.0.0.1", 0)
+    server.start()
+    print(server.url, flush=True)
+    sys.stdin.read()
+    server.stop()
+
+
+@contextmanager
+def served(directory: Path, given: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Address and process of the server, until the block ends."""
+    command = [
+        sys.executable, __file__, "--directory", str(directory), "--threads", str(given.threads),
+        "--max-batch", str(given.max_batch), "--max-waiting", str(given.max_waiting),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), process.pid
+        finally:
+            process.kill()
+
+
+def main() -> None:
+    """Run it and print the figures, then the line of JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--times", type=float, default=4)
+    parser.add_argument("--max-batch", type=int, default=16)
+    parser.add_argument("--max-waiting", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--smoke", action="store_true", help="a few seconds")
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.directory:
+        serve_side(given)
+        return
+    # Told to end, it ends its server as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if given.smoke:
+        given.seconds = 6
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder))
+        with served(Path(folder), given) as (url, pid):
+            figures = asyncio.run(measure(url, given, pid))
+    for name, value in figures.items():
+        print(f"{name:16} {value}")
+    settings = {key: value for key, value in vars(given).items() if key != "directory"}
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    print(json.dumps({"benchmark": "overload", "figures": figures, "settings": settings, "machine": machine}))
+
+
+if __name__ == "__main__":
+    main()

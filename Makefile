@@ -16,11 +16,13 @@ endif
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 DEMO_FLAGS := $(if $(DATA),--data $(abspath $(DATA)),) $(if $(BASE),--base $(BASE),)
 
-.PHONY: help install demo up web test test-full check format browser constraints clean
+.PHONY: help install demo demo-data screenshots up web test test-full check format browser constraints clean
 
 help:
 	@echo "make demo        run the main job on this machine: tune, evaluate, serve, ask (DATA=folder BASE=model)"
 	@echo "make up          start the platform: PostgreSQL, Redis, API, worker, dashboard"
+	@echo "make demo-data   fill the platform that runs with jobs of every kind and state, to look at"
+	@echo "make screenshots take the pictures of docs/screens on that platform"
 	@echo "make web         build the dashboard (in seconds where nothing has changed)"
 	@echo "make test        checks and tests, within 15 minutes on two cores"
 	@echo "make test-full   every test, within 80 minutes"
@@ -39,6 +41,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: web
 	$(BIN)/flan demo $(DEMO_FLAGS)
+
+# The platform of `make up` on this machine, or the one that FLAN_SERVER names.
+demo-data: $(INSTALLED)
+	$(BIN)/flan demo-data
+
+# Every screen, as it is on the platform that `make demo-data` has filled.
+screenshots: web
+	$(BIN)/python -m docs.screens
 
 up: web
 	$(BIN)/flan up

@@ -82,6 +82,18 @@ def demo(
     run_demo(home.absolute(), data, base)
 
 
+@app.command("demo-data")
+def demo_data(
+    context: typer.Context,
+    steps: Annotated[int, typer.Option(min=6, help="Steps of the longest run that is to end.")] = 120,
+    server: Server = None,
+) -> None:
+    """Fill a platform that runs with tiny jobs of every kind and state, to look at."""
+    from api.demo_data import demo_data as fill
+
+    fill(client_of(context, server), steps=steps)
+
+
 @app.command()
 def generate(
     context: typer.Context,

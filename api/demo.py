@@ -240,11 +240,22 @@ def demo(home: Path, data: Path | None, base: str) -> None:
         _evaluate(client, scene, untuned, tuned)
         _serve_and_ask(client, scene, tuned)
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
+        is_ours = "FLAN_SERVER" not in os.environ
         console.print(
-            f"\nDone in {minutes} min {seconds} s. Everything stays under {home}: [bold]make up[/] (or `flan up`) "
-            f"brings it back,\nthe served model too, and the dashboard that shows it: [bold]http://127.0.0.1:8000/[/], "
-            f"signed in with the key\nin {home / 'key'}."
+            f"\nDone in {minutes} min {seconds} s. {where_to_look(client.address, home if is_ours else None)}"
         )
+
+
+def where_to_look(address: str, home: Path | None) -> str:
+    """The page that shows what was done; `home` = where the demonstration's own platform kept it, which ends now."""
+    if home is None:
+        return f"The dashboard shows it: [bold]{address}/[/], signed in with a key of yours."
+    port = address.rpartition(":")[2]
+    again = "make up" if port == "8000" else f"flan up --port {port}"
+    return (
+        f"Everything stays under {home}: [bold]{again}[/] brings it back,\nthe served model too, and the dashboard "
+        f"that shows it: [bold]{address}/[/], signed in with the key\nin {home / 'key'}."
+    )
 
 
 def _upload(client: Client, template_set: dict[str, Any]) -> str:

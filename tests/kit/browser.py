@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from api.dashboard_build import WEB, build
-from tests.kit.platform import PATIENCE_S, Platform
+from tests.kit.platform import PATIENCE_S
 
 FLAGS = (
     "--no-sandbox",
@@ -28,6 +28,12 @@ PHONE = {"width": 390, "height": 844}
 _PATIENCE_MS = 1_000 * PATIENCE_S
 _AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+_LEAVE = """place => {
+    const path = hash => hash.replace(/^#/, '').split('?')[0] || '/';
+    const before = document.querySelector('#main main');
+    if (before !== null && path(place) !== path(location.hash)) before.setAttribute('data-left', '');
+    location.hash = place;
+}"""
 _WITHOUT_MOTION = """() => {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync("*, ::before, ::after { transition: none !important; animation: none !important }");
@@ -57,9 +63,9 @@ def running_browser() -> Iterator[Browser]:
 class Visitor:
     """One person with a browser of their own; what the page complained of is in `complaints`."""
 
-    def __init__(self, browser: Browser, platform: Platform, **context: Any) -> None:
-        self.url = platform.url
-        self._key = (platform.home / "key").read_text().strip()
+    def __init__(self, browser: Browser, url: str, home: Path, **context: Any) -> None:
+        self.url = url
+        self._key = (home / "key").read_text().strip()
         self._context = browser.new_context(**context)
         self._context.set_default_timeout(_PATIENCE_MS)
         self.page: Page = self._context.new_page()
@@ -83,16 +89,23 @@ class Visitor:
         expect(self.page.get_by_role("heading", name=heading, exact=True, level=1)).to_be_visible()
 
     def go(self, place: str) -> None:
-        """To a screen, without loading the page anew."""
-        self.page.evaluate("place => { location.hash = place }", place)
+        """To a screen, without loading the page anew; returns when that of before has gone."""
+        self.page.evaluate(_LEAVE, place)
+        expect(self.page.locator("[data-left]")).to_have_count(0)
+
+    def is_at_rest(self) -> None:
+        """Returns when everything that was asked for has come, charts have their points, and nothing moves."""
+        self.page.evaluate(_WITHOUT_MOTION)
+        expect(self.page.locator("main h1")).to_be_visible()
+        for unfinished in ("[aria-busy=true]", "figure [role=img]:not([aria-label*=points])"):
+            expect(self.page.locator(unfinished)).to_have_count(0)
 
     def faults(self) -> list[str]:
         """What axe has against the page as it is: the rule, and the first place it is broken at."""
         place = self.page.url.partition("#")[2] or "sign-in"
-        expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
+        self.is_at_rest()
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_axe())
-        self.page.evaluate(_WITHOUT_MOTION)
         found = self.page.evaluate(
             "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})",
             _WCAG,

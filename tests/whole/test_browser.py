@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visitor(browser: Browser, platform: Platform) -> Iterator[Visitor]:
     """Somebody who has signed in; in the end, nothing was complained of."""
-    visiting = Visitor(browser, platform)
+    visiting = Visitor(browser, platform.url, platform.home)
     visiting.sign_in()
     yield visiting
     visiting.close()
@@ -58,7 +58,7 @@ def test_a_job_is_launched_watched_to_its_end_and_its_model_asked(
     browser: Browser, platform: Platform
 ) -> None:
     """Nobody reloads anything: figures, states and the served model come by themselves; axe finds no fault."""
-    visitor = Visitor(browser, platform)
+    visitor = Visitor(browser, platform.url, platform.home)
     page = visitor.page
     page.goto(visitor.url)
     expect(page.get_by_label("API key")).to_be_visible()
@@ -114,7 +114,7 @@ def test_a_running_job_is_cancelled_from_the_page(visitor: Visitor) -> None:
 
 def test_no_script_runs_but_those_of_the_build(browser: Browser, platform: Platform) -> None:
     """The policy holds in the browser: neither an inline script nor one of a data: address is run."""
-    visitor = Visitor(browser, platform)
+    visitor = Visitor(browser, platform.url, platform.home)
     page = visitor.page
     answer = page.goto(visitor.url)
     assert answer is not None

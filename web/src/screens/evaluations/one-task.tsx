@@ -60,7 +60,7 @@ export function OneTask({ report, sources, task, column }: { report: Report; sou
           <Group gap="md" mt={4}>{marks.map(({ at, label }) => <Text key={label} size="xs" c="dimmed"><span className={`strip-key ${label}`} aria-hidden="true" /> {label} {percent(at)}</Text>)}<Text size="xs" c="dimmed">a dot is a template, the long line their mean</Text></Group>
         </div>
       </Section>
-      <div className="sheet">
+      <div className="sheet" tabIndex={0}>
         <Table className="wide" verticalSpacing={5} highlightOnHover>
           <Table.Thead><Table.Tr>{["Template", line.metric, "n", "Passed over", "Cut", "Tied", "Not readable", "Option mass"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
           <Table.Tbody>

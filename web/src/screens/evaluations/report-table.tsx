@@ -15,7 +15,7 @@ export function ReportTable({ report, find, chosen, column, onChoose }: {
   if (found.length === 0) return <Empty title="No task fits">Take the filter away.</Empty>;
   return (
     <>
-      <div className="sheet">
+      <div className="sheet" tabIndex={0}>
         <Table style={{ minWidth: 360 + 170 * report.columns.length }} verticalSpacing={6}>
           <Table.Thead>
             <Table.Tr>

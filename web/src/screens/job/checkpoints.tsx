@@ -15,7 +15,7 @@ export function Checkpoints({ job }: { job: Job }) {
       {(found) => found.length === 0 ? (
         <Empty title="No checkpoint yet">This job writes one every {count(job.spec["checkpoint_every"] as number)} steps, and one at its end.</Empty>
       ) : (
-        <div className="sheet">
+        <div className="sheet" tabIndex={0}>
           <Table className="wide">
             <Table.Thead><Table.Tr>{["Step", "State", "Size", "Attempt", "Written", "Manifest"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
             <Table.Tbody>

@@ -1,4 +1,4 @@
-import { Group, Progress, Stack, Table, Text } from "@mantine/core";
+import { Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { Child, Job } from "../../api/client";
@@ -17,11 +17,8 @@ export function Children({ job }: { job: Job }) {
         const done = found.filter((child) => ENDED.has(child.state)).length;
         return (
           <Stack gap="sm">
-            <Group justify="space-between">
-              <Text size="sm" className="figures">{count(done)} of {count(found.length)} jobs have ended</Text>
-            </Group>
-            <Progress value={found.length === 0 ? 0 : (100 * done) / found.length} aria-label="Jobs that have ended" size="sm" />
-            <div className="sheet">
+            <Text size="sm" className="figures">{count(done)} of {count(found.length)} jobs have ended</Text>
+            <div className="sheet" tabIndex={0}>
               <Table className="wide">
                 <Table.Thead><Table.Tr><Table.Th>State</Table.Th><Table.Th>Job</Table.Th>{axes.map((axis) => <Table.Th key={axis}>{axis}</Table.Th>)}<Table.Th>Kind</Table.Th><Table.Th>Note</Table.Th></Table.Tr></Table.Thead>
                 <Table.Tbody>

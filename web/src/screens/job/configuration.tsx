@@ -56,7 +56,7 @@ export function Configuration({ job }: { job: Job }) {
 
 function Values({ entries }: { entries: Entry[] }) {
   return (
-    <div className="sheet">
+    <div className="sheet" tabIndex={0}>
       <Table className="wide" verticalSpacing={5}>
         <Table.Thead><Table.Tr>{["Field", "Value", "From"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
         <Table.Tbody>
@@ -83,7 +83,7 @@ function Difference({ entries, beside, names }: { entries: Entry[]; beside: Map<
   const changed = [...new Set([...mine.keys(), ...beside.keys()])].filter((pointer) => !isSame(mine.get(pointer)?.value, beside.get(pointer)?.value));
   if (changed.length === 0) return <Text size="sm">Both ask for the same, value by value.</Text>;
   return (
-    <div className="sheet">
+    <div className="sheet" tabIndex={0}>
       <Table className="wide" verticalSpacing={5}>
         <Table.Thead><Table.Tr>{["Field", ...names].map((name, i) => <Table.Th key={i}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
         <Table.Tbody>

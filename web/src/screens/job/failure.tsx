@@ -26,7 +26,12 @@ export function FailureCard({ failure, job }: { failure: Failure; job: Pick<Job,
           </div>
         </Group>
         {failure.hint != null && <Text size="sm" className="words"><b>Way out:</b> {failure.hint}</Text>}
-        {failure.log !== undefined && failure.log.length > 0 && <Code text={failure.log.slice(-20).join("\n")} most={260} label="Last lines of the log" />}
+        {failure.log !== undefined && failure.log.length > 0 && (
+          <details open={failure.hint == null}>
+            <summary style={{ cursor: "pointer", marginBottom: 6 }}><Text span size="sm">The last lines it wrote</Text></summary>
+            <Code text={failure.log.slice(-20).join("\n")} most={260} label="Last lines of the log" />
+          </details>
+        )}
       </Stack>
     </Card>
   );

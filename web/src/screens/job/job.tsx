@@ -129,11 +129,11 @@ function Summary({ job, journal }: { job: Job; journal: Journal }) {
         )}
         <Facts
           facts={[
-            [job.kind === "tune" ? "Base" : job.kind === "sweep" ? "Preset" : "Model", subject === "" ? UNKNOWN : subject],
+            ...(job.kind === "sweep" && subject === "" ? [] : [[job.kind === "tune" ? "Base" : job.kind === "sweep" ? "Preset" : "Model", subject === "" ? UNKNOWN : subject] as [string, ReactNode]]),
             ...(tasksOf(job.spec) === "" ? [] : [["Tasks", tasksOf(job.spec)] as [string, ReactNode]]),
             ["Handed in", <Ago at={job.created_at} />],
             ["Ran for", <Lasted from={job.started_at} to={job.finished_at} />],
-            ["Attempt", job.attempt === 0 ? "not started" : count(job.attempt)],
+            ...(job.kind === "sweep" ? [] : [["Attempt", job.attempt === 0 ? "not started" : count(job.attempt)] as [string, ReactNode]]),
             ...(job.models.length === 0 ? [] : [["Models made", job.models.map((made) => (
               <div key={made.id}><Link to="/models/$name" params={{ name: made.id.split("@")[0] ?? "" }} search={{ version: made.id.split("@")[1] }} className="row-link">{made.id}</Link> {made.role}</div>
             ))] as [string, ReactNode]]),

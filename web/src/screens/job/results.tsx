@@ -23,7 +23,7 @@ export function Results({ job }: { job: Job }) {
         const { tasks = [], verdicts = {}, why = {} } = found as { tasks?: TaskResult[]; verdicts?: Record<string, string>; why?: Record<string, string> };
         return (
           <Stack gap="xs">
-            <div className="sheet">
+            <div className="sheet" tabIndex={0}>
               <Table className="wide">
                 <Table.Thead><Table.Tr>{["Task", "Cluster", "Metric", "Mean ± spread", "95 % interval", "Chance", "Per template", "Zero-shot?"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
                 <Table.Tbody>
@@ -33,7 +33,7 @@ export function Results({ job }: { job: Job }) {
                       <Table.Td>{each.cluster}</Table.Td>
                       <Table.Td>{each.metric}</Table.Td>
                       <Table.Td><Measured mean={each.mean} spread={each.templates.length > 1 ? each.spread : null} n={each.n} templates={each.templates.length} /></Table.Td>
-                      <Table.Td>{each.interval == null ? UNKNOWN : `${percent(each.interval[0])} – ${percent(each.interval[1])}`}</Table.Td>
+                      <Table.Td style={{ whiteSpace: "nowrap" }}>{each.interval == null ? UNKNOWN : `${percent(each.interval[0])} – ${percent(each.interval[1])}`}</Table.Td>
                       <Table.Td>{percent(each.chance)}</Table.Td>
                       <Table.Td><Strip templates={each.templates} /></Table.Td>
                       <Table.Td><Tooltip label={why[each.task] ?? ""} disabled={why[each.task] === undefined}><span tabIndex={0}>{verdicts[each.task] ?? UNKNOWN}</span></Tooltip></Table.Td>

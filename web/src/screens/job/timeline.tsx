@@ -19,7 +19,7 @@ export function Timeline({ job, journal }: { job: Job; journal: Journal }) {
       <Section title="Attempts">
         <Asked query={query} lines={2}>
           {(tried) => tried.length === 0 ? <Empty title="It has not been started yet">It starts as soon as a node has the slots it needs.</Empty> : (
-            <div className="sheet">
+            <div className="sheet" tabIndex={0} role="group" aria-label="Attempts">
               <Table className="wide">
                 <Table.Thead><Table.Tr>{["Attempt", "Node", "Began", "Took", "From step", "Ending", "Why"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
                 <Table.Tbody>

@@ -9,7 +9,9 @@ import { job as jobQuery } from "../../api/queries";
 import type { Series } from "../../api/series";
 import { compareRoute } from "../../app/router";
 import { Chart, type Curve } from "../../parts/chart";
+import { Waiting } from "../../parts/asked";
 import { Empty } from "../../parts/empty";
+import { ErrorCard } from "../../parts/errors";
 import { figure } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
@@ -23,13 +25,18 @@ const NONE = new Journal();
 export function CompareScreen() {
   const { jobs } = compareRoute.useSearch();
   const ids = (jobs ?? "").split(",").filter((id) => id.startsWith("job_")).slice(0, MOST);
-  const found = useQueries({ queries: ids.map((id) => jobQuery(id)) }).flatMap(({ data }) => (data === undefined ? [] : [data]));
+  const asked = useQueries({ queries: ids.map((id) => jobQuery(id)) });
+  const found = asked.flatMap(({ data }) => (data === undefined ? [] : [data]));
   const names = useNames(ids[0] ?? "", NONE);
   const [extra, setExtra] = useState<string | null>(null);
   const shown = [...new Set([...usual(names).slice(0, 4), ...(extra === null ? [] : [extra])])];
   if (ids.length === 0) return <Page title="Compare jobs"><Empty title="No jobs chosen">Select two or more in the list of jobs, and press Compare.</Empty></Page>;
+  const about = `${ids.length} jobs; the address holds which`;
+  const failed = asked.find(({ error }) => error !== null);
+  if (failed !== undefined) return <Page title="Compare jobs" about={about}><ErrorCard error={failed.error} /></Page>;
+  if (found.length < ids.length) return <Page title="Compare jobs" about={about}><Waiting lines={6} /></Page>;
   return (
-    <Page title="Compare jobs" about={`${ids.length} jobs; the address holds which`}>
+    <Page title="Compare jobs" about={about}>
       <div className="sheet">
         <Table className="wide">
           <Table.Thead><Table.Tr>{["State", "Job", "Of", "Tasks", "Last loss", "Ran for"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>

@@ -77,7 +77,7 @@ function NameFilter({ name, onChange }: { name: string | undefined; onChange: (n
 
 export function FirstJob() {
   return (
-    <Empty title="No job yet" code={'flan jobs create -f - <<END\nkind: tune\nname: first\nbase: preset:nano\nmixture: {collection: synthetic, tasks: ["*"], hold_out: {clusters: [entailment]}}\nsteps: 200\nEND'}>
+    <Empty title="No job yet" code={'flan jobs create -f - <<END\nkind: tune\nname: first\nbase: preset:nano\nmixture: {collection: synthetic, tasks: ["*"], hold_out: {clusters: [entailment]}}\nsteps: 200\nEND\n\nflan demo-data      # or some of every kind, to look around'}>
       A job tunes a model, evaluates one, serves one, or sweeps over many. <Anchor component={Link} to="/new-job" size="sm" underline="always">Make one here</Anchor>, or from a shell:
     </Empty>
   );
@@ -95,7 +95,7 @@ export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job
         <Table.Thead>
           <Table.Tr>
             {onChoose !== undefined && <Table.Th w={36}><span className="mantine-visually-hidden" /></Table.Th>}
-            <Table.Th w={120}>State</Table.Th><Table.Th>Job</Table.Th><Table.Th>Of</Table.Th><Table.Th w={240}>Progress</Table.Th><Table.Th w={110}>Handed in</Table.Th><Table.Th w={100}>Ran for</Table.Th><Table.Th w={44} aria-label="Actions" />
+            <Table.Th w={120}>State</Table.Th><Table.Th>Job</Table.Th><Table.Th>Of</Table.Th><Table.Th w={180}>Progress</Table.Th><Table.Th w={96}>Handed in</Table.Th><Table.Th w={92}>Ran for</Table.Th><Table.Th w={44} aria-label="Actions" />
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>
@@ -103,17 +103,17 @@ export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job
             <Table.Tr key={job.id}>
               {onChoose !== undefined && <Table.Td><Checkbox size="xs" aria-label={`Select ${job.name}`} checked={chosen?.has(job.id) ?? false} onChange={() => toggle(job.id)} /></Table.Td>}
               <Table.Td><State state={job.state} /></Table.Td>
-              <Table.Td maw={260}>
+              <Table.Td maw={200}>
                 <div className="cut"><Link className="row-link" to="/jobs/$jobId" params={{ jobId: job.id }} search={{}}>{job.name}</Link></div>
                 <Text size="xs" c="dimmed">{job.kind}{job.attempt > 1 ? ` · attempt ${job.attempt}` : ""}</Text>
               </Table.Td>
-              <Table.Td maw={300}>
+              <Table.Td maw={210}>
                 <div className="cut" title={subjectOf(job.spec)}>{subjectOf(job.spec)}</div>
                 <Text size="xs" c="dimmed" className="cut" title={tasksOf(job.spec)}>{tasksOf(job.spec)}</Text>
               </Table.Td>
               <Table.Td><JobProgress job={job} /></Table.Td>
               <Table.Td><Ago at={job.created_at} /></Table.Td>
-              <Table.Td><Lasted from={job.started_at} to={job.finished_at} /></Table.Td>
+              <Table.Td style={{ whiteSpace: "nowrap" }}><Lasted from={job.started_at} to={job.finished_at} /></Table.Td>
               <Table.Td><RowMenu job={job} /></Table.Td>
             </Table.Tr>
           ))}
@@ -124,7 +124,7 @@ export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job
 }
 
 function JobProgress({ job }: { job: Job }) {
-  if (job.state === "failed" && job.error !== null) return <Text size="xs" className="cut" maw={240} title={job.error.message} style={{ color: "var(--state-failed)" }}>{job.error.message}</Text>;
+  if (job.state === "failed" && job.error !== null) return <Text size="xs" className="cut" maw={180} title={job.error.message} style={{ color: "var(--state-failed)" }}>{job.error.message}</Text>;
   if (job.queue != null) {
     return <Text size="xs" c="dimmed">{job.queue.reason ?? `needs ${count(job.queue.needs)} ${job.queue.needs === 1 ? "slot" : "slots"}, ${count(job.queue.free)} free`}</Text>;
   }

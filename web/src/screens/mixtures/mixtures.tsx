@@ -68,7 +68,7 @@ function Known({ onChoose }: { onChoose: (mixture: Mixture) => void }) {
   }
   return (
     <Section title="Mixtures that are there">
-      <div className="sheet">
+      <div className="sheet" tabIndex={0}>
         <ul className="plain-list">
           {PRESETS.map((preset) => <li key={preset}><button type="button" className="plain" onClick={() => onChoose({ preset, missing: "drop" })}>{preset}</button> <Text span size="xs" c="dimmed">as published, without what is not on this machine</Text></li>)}
           {[...used.values()].map(({ name, id, mixture }) => (

@@ -51,7 +51,7 @@ function ShareTable({ preview }: { preview: MixturePreview }) {
   return (
     <details>
       <summary style={{ cursor: "pointer" }}><Text span size="sm">As a table</Text></summary>
-      <div className="sheet" style={{ marginTop: 6 }}>
+      <div className="sheet" style={{ marginTop: 6 }} tabIndex={0}>
         <Table className="wide" verticalSpacing={4}>
           <Table.Thead><Table.Tr>{["Task", "Cluster", "Examples", preview.unit === "tokens" ? "Tokens" : "Words", "Mean length", "Would be dropped"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
           <Table.Tbody>
@@ -71,7 +71,7 @@ function ShareTable({ preview }: { preview: MixturePreview }) {
 function LeftOut({ excluded, notCompared }: { excluded: Record<string, string>; notCompared: Record<string, string> }) {
   return (
     <Section title="Left out, and why">
-      <div className="sheet">
+      <div className="sheet" tabIndex={0}>
         <Table className="wide" verticalSpacing={6}>
           <Table.Thead><Table.Tr><Table.Th>Why</Table.Th><Table.Th>Tasks</Table.Th></Table.Tr></Table.Thead>
           <Table.Tbody>{byReason(excluded).map(([reason, names]) => <Table.Tr key={reason}><Table.Td w="40%" className="words">{reason}</Table.Td><Table.Td className="words">{names.join(", ")}</Table.Td></Table.Tr>)}</Table.Tbody>

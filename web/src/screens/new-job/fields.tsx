@@ -17,6 +17,11 @@ const FIRST: Record<string, string[]> = {
   sweep: ["name", "preset", "scale", "bases", "max_parallel"],
 };
 
+/** What a schema says of a field, with what it marks as code shown so. */
+function words(about: string | undefined): ReactNode {
+  return about?.split("`").map((part, index) => (index % 2 === 1 ? <span key={index} className="mono" style={{ fontSize: "0.95em" }}>{part}</span> : part));
+}
+
 interface Editing {
   spec: Spec;
   faults: ReadonlyMap<string, string>;
@@ -64,7 +69,7 @@ function OneField({ field, editing }: { field: Field; editing: Editing }) {
   const value = valueAt(spec, field.path);
   const set = (next: Json | undefined) => onChange(withValue(spec, field.path, next, field.standard));
   const label = field.name.replaceAll("_", " ");
-  const common = { label, description: field.about, error: faults.get(`/${field.path.join("/")}`), required: field.isRequired, size: "xs" as const };
+  const common = { label, description: words(field.about), error: faults.get(`/${field.path.join("/")}`), required: field.isRequired, size: "xs" as const };
   const standard = field.standard == null ? "" : typeof field.standard === "object" ? JSON.stringify(field.standard) : String(field.standard);
   if (field.path.length === 1 && (field.name === "base" || field.name === "model")) return <ModelField {...common} value={typeof value === "string" ? value : ""} onChange={set} isBase={field.name === "base"} />;
   switch (field.kind) {
@@ -89,7 +94,7 @@ function OneField({ field, editing }: { field: Field; editing: Editing }) {
 
 interface Common {
   label: string;
-  description: string | undefined;
+  description: ReactNode;
   error: string | undefined;
   required: boolean;
   size: "xs";

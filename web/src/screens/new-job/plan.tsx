@@ -11,7 +11,7 @@ type TunePlan = Extract<Plan["plan"], { tasks?: unknown }>;
 
 export function PlanCard({ plan, isOld }: { plan: UseQueryResult<Plan, Error>; isOld: boolean }) {
   if (plan.error !== null) return <ErrorCard error={plan.error} />;
-  if (plan.data === undefined) return <Card><Group gap="sm"><Loader size="xs" /><Text size="sm">Working out what it would do …</Text></Group></Card>;
+  if (plan.data === undefined) return <Card aria-busy><Group gap="sm"><Loader size="xs" /><Text size="sm">Working out what it would do …</Text></Group></Card>;
   const found = plan.data.plan;
   return (
     <Card aria-busy={isOld} data-plan>

@@ -8,9 +8,9 @@ sequence says does not depend on its company, to rounding: its tokens depend on 
 cache has a fixed size (`cache_bytes`): a request begins when all that it can ever need is free, so none that has begun
 is ever put back. Clients take turns.
 
-A client that goes away cancels its future; its sequences leave before the next pass. Any error that is not of one
-request ends the thread, fails everything in flight and shows in `status()`: a half-working engine is worse
-than one that is started anew.
+A client that goes away, or waits no longer, cancels its future; its sequences leave before the next pass. Any error
+that is not of one request ends the thread, fails everything in flight and shows in `status()`: a half-working engine is
+worse than one that is started anew.
 """
 
 import math
@@ -44,7 +44,6 @@ from flan.serve.sequences import (
     places_of_options,
 )
 from flan.serve.waiting import Waiting
-from flan.serve.wire import DeadlineExceeded
 from flan.spec import Sampling
 
 READ_TOKENS = 2_048
@@ -178,19 +177,17 @@ class Engine:
         deliver: Callable[[Piece], None] | None = None,
         began: Callable[[], None] | None = None,
         client: str = "",
-        deadline_s: float | None = None,
     ) -> Future[list[Completion]]:
         """n answers to `prompt`, in order; cancel the future and they are no longer written.
 
         The caller sees to it that prompt and answer fit the context and that `sampling` has a seed.
         `deliver` is called on the engine's thread with each piece of text, before the future is done, and `began` when
-        the request begins; neither may raise. Clients take turns, whatever each asks. After `deadline_s` seconds the
-        future ends in DeadlineExceeded. Raises Overloaded, EngineStopped, CacheTooSmall.
+        the request begins; neither may raise. Clients take turns, whatever each asks. Raises Overloaded,
+        EngineStopped, CacheTooSmall.
         """
         request = AnswerRequest(
             prompt=prompt,
             client=client,
-            deadline=None if deadline_s is None else time.monotonic() + deadline_s,
             num_places=len(prompt) + sampling.max_new_tokens,
             prefixes=whole(prompt) if self._is_encoder_decoder else prefixes(prompt),
             began=began or _nothing,
@@ -209,9 +206,8 @@ class Engine:
         *,
         began: Callable[[], None] | None = None,
         client: str = "",
-        deadline_s: float | None = None,
     ) -> Future[list[OptionScore]]:
-        """How probable each option (target ids) is after `prompt`; `began`, `client` and `deadline_s` as for generate.
+        """How probable each option (target ids) is after `prompt`; `began` and `client` as for generate.
 
         Raises Overloaded, EngineStopped, CacheTooSmall, ContextExceeded, InvalidOptions.
         """
@@ -219,7 +215,6 @@ class Engine:
         request = ScoreRequest(
             prompt=prompt,
             client=client,
-            deadline=None if deadline_s is None else time.monotonic() + deadline_s,
             num_places=0 if self._is_encoder_decoder else len(prompt) + places_of_options(options),
             prefixes=() if self._is_encoder_decoder else prefixes(prompt),
             began=began or _nothing,
@@ -317,16 +312,7 @@ class Engine:
         return bool(self._waiting or self._encoded_scorings or self._readings or self._flight)
 
     def _forget_ended(self) -> None:
-        """Let go of requests whose client has gone, that failed, or whose time is over."""
-        now = time.monotonic()
-        with self._changed:
-            everyone = [*self._waiting, *self._encoded_scorings, *(each.request for each in self._flight)]
-        for request in everyone:
-            if request.deadline is not None and request.deadline < now:
-                late = DeadlineExceeded(
-                    "the answer was not there in time", hint="ask for less, or wait longer"
-                )
-                _fail(request.future, late)
+        """Let go of requests whose client has gone or waits no longer, and of those that failed."""
         with self._changed:
             self._waiting.forget_ended()
             self._encoded_scorings = deque(each for each in self._encoded_scorings if not each.future.done())

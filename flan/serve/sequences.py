@@ -52,8 +52,6 @@ class Request:
 
     prompt: Ids
     client: str
-    deadline: float | None
-    """On the monotonic clock; later nobody waits for the answer."""
     num_places: int
     """Of the cache, for each of its sequences."""
     prefixes: tuple[Prefix, ...]

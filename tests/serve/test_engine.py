@@ -15,7 +15,6 @@ from flan.model.passes import CacheTooSmall
 from flan.model.scoring import NotFinite
 from flan.serve.engine import READ_BESIDE, EngineStopped, Overloaded
 from flan.serve.sequences import Completion, Piece
-from flan.serve.wire import DeadlineExceeded
 from tests.model import naive
 from tests.serve.lively import (
     PROMPTS,
@@ -442,19 +441,6 @@ def test_clients_take_turns() -> None:
     assert sorted(order[1:4]) == ["a", "b", "c"]
     assert sorted(order[4:6]) == ["a", "b"]
     assert order[6:] == ["a"] * 37
-
-
-def test_a_request_past_its_deadline_ends() -> None:
-    """In flight or in line, it ends in a clear error, and its place is another's."""
-    model = endless_model()
-    prompt = prompt_ids(model, PROMPTS[0])
-    with engine_of(model, max_batch=1) as engine:
-        running = engine.generate(prompt, sampling(max_new_tokens=8_000), deadline_s=0.3)
-        waiting = engine.generate(prompt, sampling(max_new_tokens=8_000), deadline_s=0.0)
-        behind = engine.generate(prompt, sampling(max_new_tokens=2), deadline_s=600)
-        assert isinstance(waiting.exception(timeout=60), DeadlineExceeded)
-        assert isinstance(running.exception(timeout=60), DeadlineExceeded)
-        assert len(_tokens(behind)[0]) == 2
 
 
 def test_too_many_tokens_in_line_are_refused() -> None:

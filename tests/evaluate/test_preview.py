@@ -7,12 +7,12 @@ import pytest
 from flan.data.rows import Places, open_rows
 from flan.data.shots import Shots
 from flan.data.token_view import Speller
-from flan.evaluate.preview import Form, GivenShots, Preview, instances, previews
+from flan.evaluate.preview import Form, GivenShots, Preview, previews
 from flan.evaluate.questions import ask, prompt_length
 from flan.model.load import Architecture
 from flan.spec import EvaluateSpec, FewShot, parse
 from flan.tasks.formats import formatted
-from flan.tasks.render import instance
+from flan.tasks.render import instance, instances
 from flan.tasks.task import Task, load_collection
 from flan.tasks.template import RowError
 from tests.kit.models import tiny_model

@@ -105,13 +105,14 @@ async function read(id: string, until: number): Promise<JobEvent[]> {
   return events.filter((event) => event.seq <= until);
 }
 
-/** The names of a job's figures. */
-export function useNames(id: string, journal: Journal): string[] {
-  const { data } = useQuery({
+/** The names of a job's figures; undefined until they have come. */
+export function useNames(id: string, journal: Journal): string[] | undefined {
+  const { data, error } = useQuery({
     queryKey: ["job", id, "names"],
     queryFn: () => body(api.GET("/jobs/{job_id}/metrics", { params: { path: { job_id: id }, query: { limit: 999 } } })),
     staleTime: Infinity,
   });
+  if (data === undefined && error === null && journal.series.size === 0) return undefined;
   return [...new Set([...(data?.data ?? []).map((metric) => metric.name), ...journal.series.keys()])].sort();
 }
 

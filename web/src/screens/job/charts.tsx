@@ -8,6 +8,7 @@ import { useNames, useSeries, type Journal } from "../../api/journal";
 import { checkpoints } from "../../api/queries";
 import { smoothed, type Series } from "../../api/series";
 import { jobRoute } from "../../app/router";
+import { Waiting } from "../../parts/asked";
 import { Chart, type Curve, type Mark } from "../../parts/chart";
 import { Empty } from "../../parts/empty";
 import { titleOf, usual } from "./figures";
@@ -19,6 +20,7 @@ export function Charts({ job, journal }: { job: Job; journal: Journal }) {
   const [smoothing, setSmoothing] = useState("0.9");
   const [scale, setScale] = useState("linear");
   const marks = useMarks(job);
+  if (names === undefined) return <Waiting lines={6} />;
   const chosen = charts?.split(",").filter((name) => names.includes(name)) ?? usual(names);
   if (names.length === 0) {
     return (

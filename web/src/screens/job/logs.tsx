@@ -22,7 +22,7 @@ export function Logs({ job }: { job: Job }) {
   const tried = useQuery(attempts(job.id)).data ?? [];
   const rank = Number(search.rank ?? 0) || 0;
   const attempt = Number(search.attempt ?? 0) || undefined;
-  const { lines, error, version } = useLines(job, rank, attempt);
+  const { lines, error, version, isRead } = useLines(job, rank, attempt);
   const [isFollowing, setFollowing] = useState(true);
   const find = search.find ?? "";
   const shown = useMemo(() => {
@@ -51,14 +51,16 @@ export function Logs({ job }: { job: Job }) {
       {isMissing && lines.all.length === 0 ? (
         <Empty title="Nothing has been written yet">{error.problem.hint ?? error.message}</Empty>
       ) : error !== null && lines.all.length === 0 ? <ErrorCard error={error} /> : (
-        <LineWindow shown={shown} isFollowing={isFollowing} onScrolledUp={() => setFollowing(false)} />
+        <LineWindow shown={shown} isRead={isRead} isFollowing={isFollowing} onScrolledUp={() => setFollowing(false)} />
       )}
       <Text size="xs" c="dimmed" mt={6} className="figures">{count(shown.length)} of {count(lines.all.length)} lines</Text>
     </>
   );
 }
 
-function LineWindow({ shown, isFollowing, onScrolledUp }: { shown: { text: string; number: number }[]; isFollowing: boolean; onScrolledUp: () => void }) {
+function LineWindow({ shown, isRead, isFollowing, onScrolledUp }: {
+  shown: { text: string; number: number }[]; isRead: boolean; isFollowing: boolean; onScrolledUp: () => void;
+}) {
   const place = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   useEffect(() => {
@@ -67,7 +69,7 @@ function LineWindow({ shown, isFollowing, onScrolledUp }: { shown: { text: strin
   const first = Math.max(0, Math.floor(top / LINE_PX) - 20);
   const visible = shown.slice(first, first + HEIGHT_PX / LINE_PX + 40);
   return (
-    <Box ref={place} className="sheet mono" tabIndex={0} role="log" aria-label="Log" aria-live="off"
+    <Box ref={place} className="sheet mono" tabIndex={0} role="log" aria-label="Log" aria-live="off" aria-busy={!isRead}
       style={{ height: HEIGHT_PX, overflow: "auto", contain: "strict" }}
       onScroll={(event) => {
         const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
@@ -88,8 +90,11 @@ function LineWindow({ shown, isFollowing, onScrolledUp }: { shown: { text: strin
   );
 }
 
-function useLines(job: Job, rank: number, attempt: number | undefined): { lines: Lines; error: unknown; version: number } {
-  const [state, setState] = useState<{ lines: Lines; error: unknown; version: number }>(() => ({ lines: new Lines(), error: null, version: 0 }));
+/** `isRead`: what was there when the page opened has come. */
+type Log = { lines: Lines; error: unknown; version: number; isRead: boolean };
+
+function useLines(job: Job, rank: number, attempt: number | undefined): Log {
+  const [state, setState] = useState<Log>(() => ({ lines: new Lines(), error: null, version: 0, isRead: false }));
   const isOver = useRef(false);
   isOver.current = ENDED.has(job.state);
   // The latest attempt is another one when the job is started again.
@@ -98,7 +103,8 @@ function useLines(job: Job, rank: number, attempt: number | undefined): { lines:
     const lines = new Lines();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let isGone = false;
-    const told = (error: unknown) => !isGone && setState((now) => ({ lines, error, version: now.version + 1 }));
+    let isRead = false;
+    const told = (error: unknown) => !isGone && setState((now) => ({ lines, error, version: now.version + 1, isRead }));
     told(null);
     const look = async () => {
       const wasOver = isOver.current;
@@ -109,8 +115,11 @@ function useLines(job: Job, rank: number, attempt: number | undefined): { lines:
           isMore = await readOn(lines, job.id, rank, number === 0 ? undefined : number);
           if (isMore) told(null);
         }
-        if (lines.offset !== before) told(null);
+        const isFirst = !isRead;
+        isRead = true;
+        if (isFirst || lines.offset !== before) told(null);
       } catch (error) {
+        isRead = true;
         told(error);
       }
       // One look more after the end: what was written last is there then.

@@ -29,12 +29,12 @@ export function CompareScreen() {
   const found = asked.flatMap(({ data }) => (data === undefined ? [] : [data]));
   const names = useNames(ids[0] ?? "", NONE);
   const [extra, setExtra] = useState<string | null>(null);
-  const shown = [...new Set([...usual(names).slice(0, 4), ...(extra === null ? [] : [extra])])];
+  const shown = [...new Set([...usual(names ?? []).slice(0, 4), ...(extra === null ? [] : [extra])])];
   if (ids.length === 0) return <Page title="Compare jobs"><Empty title="No jobs chosen">Select two or more in the list of jobs, and press Compare.</Empty></Page>;
   const about = `${ids.length} jobs; the address holds which`;
   const failed = asked.find(({ error }) => error !== null);
   if (failed !== undefined) return <Page title="Compare jobs" about={about}><ErrorCard error={failed.error} /></Page>;
-  if (found.length < ids.length) return <Page title="Compare jobs" about={about}><Waiting lines={6} /></Page>;
+  if (found.length < ids.length || names === undefined) return <Page title="Compare jobs" about={about}><Waiting lines={6} /></Page>;
   return (
     <Page title="Compare jobs" about={about}>
       <div className="sheet">

@@ -54,7 +54,7 @@ def places(url: str, home: Path) -> dict[str, str]:
         "jobs": "/jobs",
         "job": f"/jobs/{tuned}",
         "job-failed": f"/jobs/{failed}?tab=timeline",
-        "job-logs": f"/jobs/{tuned}?tab=logs",
+        "job-data": f"/jobs/{tuned}?tab=data",
         "job-configuration": f"/jobs/{tuned}?tab=configuration",
         "results": f"/jobs/{measured}",
         "sweep": f"/jobs/{sweep}",

@@ -30,7 +30,9 @@ export interface Mark {
   label: string;
 }
 
-export function Chart({ title, unit, curves, marks = [], height = 220, isLog = false, sync }: {
+const NO_MARKS: Mark[] = [];
+
+export function Chart({ title, unit, curves, marks = NO_MARKS, height = 220, isLog = false, sync }: {
   title: string; unit?: string; curves: Curve[]; marks?: Mark[]; height?: number; isLog?: boolean; sync?: string;
 }) {
   const scheme = useComputedColorScheme("light");
@@ -81,7 +83,8 @@ export function Chart({ title, unit, curves, marks = [], height = 220, isLog = f
   }, [shape, scheme, height, isLog, sync, hasPoints]);
 
   useEffect(() => plot.current?.setData(data), [data]);
-  useEffect(() => plot.current?.redraw(), [marks]);
+  // Without its paths: that would set the range of steps to what it is now, and of a chart just made it is nothing yet.
+  useEffect(() => plot.current?.redraw(false), [marks]);
 
   const said = curves.filter((curve) => curve.faint !== true);
   return (

@@ -5,7 +5,7 @@ import type { ReactNode } from "react";
 
 export function Facts({ facts }: { facts: [name: string, value: ReactNode][] }) {
   return (
-    <Box component="dl" m={0} style={{ display: "grid", gridTemplateColumns: "repeat(auto-fill, minmax(130px, 1fr))", gap: "10px 20px" }}>
+    <Box component="dl" m={0} style={{ display: "grid", gridTemplateColumns: "repeat(auto-fill, minmax(160px, 1fr))", gap: "10px 20px" }}>
       {facts.map(([name, value]) => (
         <div key={name} style={{ minWidth: 0 }}>
           <Text component="dt" size="xs" c="dimmed">{name}</Text>

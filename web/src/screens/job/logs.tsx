@@ -50,7 +50,9 @@ export function Logs({ job }: { job: Job }) {
       </Group>
       {isMissing && lines.all.length === 0 ? (
         <Empty title="Nothing has been written yet">{error.problem.hint ?? error.message}</Empty>
-      ) : error !== null && lines.all.length === 0 ? <ErrorCard error={error} /> : (
+      ) : error !== null && lines.all.length === 0 ? <ErrorCard error={error} /> : isRead && lines.all.length === 0 ? (
+        <Empty title="This rank has written nothing">How it went is told by the charts and the timeline; here is what libraries print, and why something failed.</Empty>
+      ) : (
         <LineWindow shown={shown} isRead={isRead} isFollowing={isFollowing} onScrolledUp={() => setFollowing(false)} />
       )}
       <Text size="xs" c="dimmed" mt={6} className="figures">{count(shown.length)} of {count(lines.all.length)} lines</Text>

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "numbers.h"
+
 typedef struct {
     const float *queries;   /* (tokens, heads * repeats, width) */
     const void *keys;       /* (places, heads, width) */
@@ -22,14 +24,6 @@ typedef struct {
     float scale;
 } Work;
 
-static inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-#define SAME(x) (x)
 #define DEFINE(NAME, TYPE, LOAD)                                                                     \
     static inline void NAME(const float *query, const TYPE *keys, const TYPE *values, float *scores, \
                             float *output, int64_t num_keys, int64_t heads, int64_t repeats,         \

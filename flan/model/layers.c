@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "numbers.h"
+
 typedef struct {
     void *input;        /* (rows, input_width) */
     const void *added;  /* norm: (rows, width) that is added to input; or NULL */
@@ -18,20 +20,12 @@ typedef struct {
     float epsilon;
 } Work;
 
-static inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static inline uint16_t narrowed(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-#define SAME(x) (x)
 #define ROUNDED(x) widened(narrowed(x))
 #define DEFINE(SUFFIX, TYPE, LOAD, STORE, ROUND)                                                              \
     /* input += added; output = weights * input / sqrt(mean square of input) */                               \

@@ -33,6 +33,13 @@ FAMILIES = {
 }
 
 
+@pytest.fixture
+def compiled() -> None:
+    """What is compiled; asked for here, so that collecting the tests compiles nothing."""
+    if library() is None:
+        pytest.skip("there is no C compiler")
+
+
 def _lively(network: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Model:
     """`network` with weights that matter, under the card of another."""
     torch.manual_seed(3)
@@ -56,7 +63,7 @@ def _passes(model: Model, *, is_lean: bool) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_logits_are_those_of_the_library(family: str) -> None:
@@ -68,7 +75,7 @@ def test_logits_are_those_of_the_library(family: str) -> None:
         torch.testing.assert_close(found, own, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@pytest.mark.usefixtures("compiled")
 @torch.inference_mode()
 def test_half_precision_rounds_where_the_library_rounds() -> None:
     """In bf16 the two differ far less than either differs from fp32: the same numbers are rounded."""
@@ -79,7 +86,7 @@ def test_half_precision_rounds_where_the_library_rounds() -> None:
         assert (lean - own).square().mean() < 0.1 * (own - true).square().mean()
 
 
-@pytest.mark.skipif(library() is None, reason="there is no C compiler")
+@pytest.mark.usefixtures("compiled")
 @torch.inference_mode()
 def test_joined_matrices_are_in_memory_once() -> None:
     """The network's own weights are views of them, and its own forward pass stays what it was."""

@@ -22,7 +22,7 @@ from typing import Self
 
 from flan import rundir
 from flan.local import Ranks, log_of, rank_environment, start_ranks
-from flan.processes import child_of, die_with_parent
+from flan.processes import die_with_parent
 from flan.run import run
 
 _LOST = -signal.SIGKILL
@@ -68,14 +68,19 @@ class WarmRanks:
         mine, its = socket.socketpair()
         with its, log_of(directory) as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from flan.warm import main; main()", str(its.fileno())],
+                [
+                    sys.executable,
+                    "-c",
+                    "from flan.warm import main; main()",
+                    str(its.fileno()),
+                    str(os.getpid()),
+                ],
                 # The allocator of pyarrow, which is imported too, runs a thread: a fork is to leave none behind.
                 env=rank_environment("cpu") | {"JE_ARROW_MALLOC_CONF": "background_thread:false"},
                 pass_fds=[its.fileno()],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=child_of(os.getpid()),
             )
         self._connection = Connection(mine.detach())
 
@@ -117,6 +122,8 @@ class WarmRank:
 
 def main() -> None:
     """Import what ranks need, then fork one for each run directory; each ends with the status of its run."""
+    # Not as it is started: a starter that holds much memory could not be copied to say so before our first line.
+    die_with_parent(parent=int(sys.argv[2]))
     # What a rank imports as it goes along.
     import deepspeed  # noqa: F401
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,14 @@ def prepared(folder: Path, *, ranks: int = 1) -> Path:
     return folder
 
 
+def endless(folder: Path) -> Path:
+    """A run directory whose rank reads for ever: nobody writes."""
+    prepared(folder)
+    (folder / rundir.SPEC).unlink()
+    os.mkfifo(folder / rundir.SPEC)
+    return folder
+
+
 def server() -> psutil.Process:
     """The process that ranks are forked from."""
     [found] = [each for each in psutil.Process().children() if "flan.warm" in " ".join(each.cmdline())]
@@ -39,10 +48,7 @@ def test_each_rank_ends_with_its_own_status_log_and_outcome(tmp_path: Path) -> N
         first = ranks.start(prepared(tmp_path / "a")).wait(PATIENCE_S)
         made_by, threads = server(), server().num_threads()
         second = ranks.start(prepared(tmp_path / "b")).wait(PATIENCE_S)
-        waits = prepared(tmp_path / "c")
-        (waits / rundir.SPEC).unlink()
-        os.mkfifo(waits / rundir.SPEC)  # nobody writes: the rank would read for ever
-        lost = ranks.start(waits)
+        lost = ranks.start(endless(tmp_path / "c"))
         wait_until(lambda: len(made_by.children()) == 1, "the rank to be forked")
         [forked] = made_by.children()
         made_by.kill()
@@ -69,6 +75,21 @@ def test_ending_a_rank_that_has_not_begun_ends_what_it_would_come_from(tmp_path:
         again = ranks.start(prepared(tmp_path / "b"))
         assert isinstance(again, WarmRank)
         again.end()
+
+
+def test_it_ends_with_its_starter(tmp_path: Path) -> None:
+    """However that one ends, and a rank with it."""
+    code = (
+        "import signal, sys; from pathlib import Path; from flan.warm import WarmRanks\n"
+        "ranks = WarmRanks(); ranks.start(Path(sys.argv[1])); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, endless(tmp_path / "a")]) as starter:
+        seen = psutil.Process(starter.pid)
+        wait_until(lambda: len(seen.children(recursive=True)) == 2, "the rank to be forked")
+        made = seen.children(recursive=True)
+        starter.kill()
+
+    assert not psutil.wait_procs(made, timeout=PATIENCE_S / 4)[1]
 
 
 def test_several_ranks_start_as_ever(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ class KeyValues:
         self.keys = torch.empty(size, dtype=dtype, device=device)
         self.values = torch.empty(size, dtype=dtype, device=device)
 
+    def close(self) -> None:
+        """Give the memory back, whoever still holds this."""
+        self.keys = self.values = self.keys.new_empty(0)
+
     def copy(self, source: Region, target: Region, length: int) -> None:
         """The first `length` places of one region to the beginning of another."""
         for tensor in (self.keys, self.values):

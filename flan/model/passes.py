@@ -73,6 +73,10 @@ class Passes:
             self._cache.write(number, places_P, keys_PHD, values_PHD)
         region.num_read = len(prompt)
 
+    def close(self) -> None:
+        """Give the cache's memory back; no pass comes after it."""
+        self._cache.close()
+
     def run(self, feeds: Sequence[Feed]) -> Tensor:
         """The logits that are wanted, (U, V) in fp32, feed after feed."""
         one = Pass(self._cache, feeds, self._bias(feeds))

@@ -138,7 +138,7 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more; what is in flight ends in EngineStopped."""
+        """Answer no more, and give the cache's memory back; what is in flight ends in EngineStopped."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -299,6 +299,7 @@ class Engine:
         except BaseException as error:  # noqa: BLE001 - whatever it was, everyone who waits must hear of it
             self._failure = error
         self._fail_everyone()
+        self._passes.close()
 
     def _has_work(self) -> bool:
         with self._changed:

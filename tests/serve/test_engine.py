@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -411,6 +412,16 @@ def test_what_a_request_may_need_is_free_before_it_begins() -> None:
 
     assert all(len(_tokens(future)[0]) > 0 for future in held)
     assert 0 < seen <= most
+
+
+def test_a_stopped_engine_holds_no_cache() -> None:
+    """Whoever keeps it: the routes of a face do, for as long as the process lives."""
+    before = psutil.Process().memory_info().vms
+    with engine_of(lively_model(), cache_bytes=2**32) as engine:
+        assert psutil.Process().memory_info().vms - before >= 2**32
+
+    assert psutil.Process().memory_info().vms - before < 2**31
+    assert engine.status().cache_used == 0
 
 
 def test_clients_take_turns() -> None:

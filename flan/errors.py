@@ -81,6 +81,11 @@ def problem(pointer: str, code: str, message: str, hint: str | None = None) -> P
     return {"pointer": pointer, "code": code, "message": message} | ({"hint": hint} if hint else {})
 
 
+def more_tasks(count: int) -> str:
+    """What a message that names the first of several tasks says of the others."""
+    return f" (and {count} more task{'s' if count > 1 else ''})" if count else ""
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """A hint with the likeliest of `known`; None when none is spelt like `name`."""
     found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from flan.data.mixture import size_of
 from flan.data.rates import EmptyMixture, Size, mixing_rates
 from flan.data.selectors import Library, Selection, UnknownTask, select_tasks
-from flan.errors import FlanError, did_you_mean
+from flan.errors import FlanError, did_you_mean, more_tasks
 from flan.spec import HoldOut, Mixture
 from flan.tasks.formats import formatted
 from flan.tasks.holdouts import excluded
@@ -128,7 +128,7 @@ def check_overlap(leaf: Leaf, names: Sequence[str], tasks: Mapping[str, Task], l
         }
         if overlapping and hold_out.overlap != "allow":
             first, why = next(iter(overlapping.items()))
-            more = f" (and {len(overlapping) - 1} more tasks)" if len(overlapping) > 1 else ""
+            more = more_tasks(len(overlapping) - 1)
             raise Overlap(
                 f"{first} would be trained on, and is what the model is measured on: {why}{more}",
                 hint="hold it out, or set hold_out.overlap: same_cluster or allow",
@@ -233,7 +233,8 @@ def _published(name: str, task: Task | None, leaf: Mixture) -> Size | None:
 
 def _unnamed(leaf: Leaf, count: int, place: int) -> str:
     """A name for one of `count` tasks of which only the number is known; what stands before NUL is shown."""
-    return f"{leaf.label}: {count} more tasks\0{place}"
+    tasks = "task" if count == 1 else "tasks"
+    return f"{leaf.label}: {count} more {tasks}\0{place}"
 
 
 def _mean(sizes: Mapping[str, Size]) -> Size:

@@ -14,7 +14,7 @@ from flan.data.rates import EmptyMixture
 from flan.data.rows import EmptyDataset, MissingRows, MissingSplit, Places, Rows, open_rows
 from flan.data.selectors import Library, select_tasks
 from flan.data.sound import unusable
-from flan.errors import Conflict, FlanError
+from flan.errors import Conflict, FlanError, more_tasks
 from flan.spec import EvaluateSpec, Mixture, Pins, Sha256, TaskPin, TuneSpec
 from flan.store import Store
 from flan.tasks.task import Task
@@ -236,7 +236,7 @@ def _check_missing(members: Sequence[Members], lacking: Lacking, missing: Mappin
 
 def _refuse(lacking: Lacking, pointers: Mapping[str, str], shares: Mapping[str, float | None]) -> None:
     first, lack = next(iter(lacking.items()))
-    others = f" (and {len(lacking) - 1} more tasks)" if len(lacking) > 1 else ""
+    others = more_tasks(len(lacking) - 1)
     known = [share for name in lacking if (share := shares.get(name)) is not None]
     told = f"; {sum(known):.1%} of the examples would be of what is missing" if known else ""
     hint = "; or ".join(filter(None, (lack.hint, "set missing: drop to go on without")))

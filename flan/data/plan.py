@@ -8,7 +8,7 @@ from flan.card import ModelCard
 from flan.data.bases import PRESETS
 from flan.data.mixture import leaf_tasks, part_name, size_of, usable_templates
 from flan.data.rates import mixing_rates
-from flan.errors import FlanError
+from flan.errors import FlanError, more_tasks
 from flan.spec import Document, EvaluateSpec, HoldOut, Mixture, ServeSpec, Spec, TuneSpec
 from flan.tasks.task import Task
 from flan.tasks.taxonomy import load_taxonomy
@@ -275,7 +275,7 @@ def _unproven(spec: TuneSpec, held_out: HoldOut, card: ModelCard | None) -> Iter
     """Why what is held out could not be proven unseen afterwards."""
     unplaced = spec.pins.unplaced if spec.pins is not None else {}
     for name, why in islice(unplaced.items(), 1):
-        more = f" (and {len(unplaced) - 1} more tasks)" if len(unplaced) > 1 else ""
+        more = more_tasks(len(unplaced) - 1)
         yield f"what is held out cannot be proven unseen: {name} is trained on, and {why}{more}"
     if card is None:
         return

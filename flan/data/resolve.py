@@ -18,7 +18,7 @@ from flan.data.rows import Places, Rows, open_rows
 from flan.data.selectors import Library
 from flan.data.sound import unusable
 from flan.data.suites import with_suite
-from flan.errors import Conflict, FlanError, NotFound, StoreCorrupt
+from flan.errors import Conflict, FlanError, NotFound, StoreCorrupt, more_tasks
 from flan.spec import EvaluateSpec, Pins, ServeSpec, Spec, TaskPin, TuneSpec, parse
 from flan.store import Store
 from flan.sweeps import Need
@@ -196,7 +196,7 @@ def _check_verdicts(
     others = {name: each for name, each in found.items() if each.verdict != "proven"}
     if others:
         first, said = next(iter(others.items()))
-        more = f" (and {len(others) - 1} more tasks)" if len(others) > 1 else ""
+        more = more_tasks(len(others) - 1)
         raise NotProven(
             f"{first} is not proven zero-shot for {card.name}: {said.why}{more}",
             hint="leave these tasks out, take a model that held them out, or set require: anything",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from flan.data.compared import LeakageFound, check_leakage, read_report, record_of, told
 from flan.data.resolve import open_held_out
 from flan.data.rows import Places, Rows
+from flan.errors import more_tasks
 from flan.spec import TuneSpec
 
 PROGRESS_EVERY_S = 1.0
@@ -74,5 +75,5 @@ def _progress(total: int, say: Say) -> Callable[[str, int], None]:
 
 def _not_compared(reasons: Mapping[str, str]) -> str:
     first, reason = next(iter(reasons.items()))
-    more = f" (and {len(reasons) - 1} more tasks)" if len(reasons) > 1 else ""
+    more = more_tasks(len(reasons) - 1)
     return f"training rows are not compared with all that is held out: {first}: {reason}{more}"

@@ -112,6 +112,8 @@ def test_what_is_missing_is_refused_with_its_share(desk: Desk) -> None:
         desk.resolve(**asked)
     spec, plan = desk.resolve(**asked, missing="drop")
 
+    with pytest.raises(MissingRows, match=r"\(and 1 more task\);"):
+        desk.resolve(tasks=["mood", "gone", "lost"], published=published)
     assert "(and 2 more tasks); 69.2% of the examples" in refused.value.message
     assert refused.value.values["tasks"] == ["gone", "lost", "unsized"]
     assert plan.missing == {"gone": pytest.approx(60 / 130), "lost": pytest.approx(30 / 130), "unsized": None}

@@ -43,7 +43,8 @@ def lively_model(architecture: Architecture = "decoder", context: int = CONTEXT)
     """A model whose greedy answers are long and varied; shared, not to be changed."""
     tokenizer = tiny_tokenizer()
     network: PreTrainedModel
-    with torch.random.fork_rng(devices=[]):
+    # Whoever asks first may be in inference mode: its tensors would fail all who come later and are not.
+    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         if architecture == "decoder":
             config = llama_config(tokenizer, hidden=32, layers=2, heads=2, context=context)
@@ -128,7 +129,7 @@ def gate(model: Model) -> Iterator[Callable[[int], None]]:
             passes.release(1_000_000)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Return as soon as `condition` holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -10,6 +10,8 @@ answers 1 to 64.
     goodput             answered in a second under overload, over the capacity: 0.95 is wanted
     admitted_p99        99th percentile of answered requests' seconds, over the same while slots and queue were full
                         but nobody was refused: at most 1.5
+    admitted_p99_by_places  the same over (slots + queue) / capacity, which is what a request takes on average while all
+                        places are taken; full_p99_by_places is what the 99th percentile of that while is
     refused_p99_ms      of 429s, from asking to the answer: at most 50
     server_errors       5xx, broken connections and 429s without Retry-After: none
     memory_growth       resident memory at the end over that after the capacity was measured: about 1 (the cache is
@@ -22,6 +24,7 @@ The last line is JSON.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -31,7 +34,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,23 +56,23 @@ class Answered(NamedTuple):
     has_retry_after: bool
 
 
-def questions(seed: int) -> Iterator[dict[str, Any]]:
+def questions(seed: int) -> Iterator[bytes]:
     """Bodies of /generate, without end."""
     draw = random.Random(seed)
     for number in range(sys.maxsize):
         words = (f"w{draw.randrange(3, MODEL['vocab_size'])}" for _ in range(draw.randint(30, 600)))
-        yield {
+        question = {
             "prompt": " ".join(words),
             "max_new_tokens": draw.randint(1, 64),
             "seed": number,
             "mode": "sample",
         }
+        yield json.dumps(question).encode()
 
 
-async def ask(url: str, question: dict[str, Any]) -> Answered:
+async def ask(url: str, body: bytes) -> Answered:
     """Ask once, on a connection of its own: a library for it would take more of the machine than the server's door."""
     host, port = url.removeprefix("http://").split(":")
-    body = json.dumps(question).encode()
     head = (
         f"POST /generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -99,20 +102,34 @@ async def closed_loop(url: str, outstanding: int, seconds: float) -> list[Answer
     return [each for each in ended if until - seconds < each.ended <= until and each.status == OK]
 
 
-async def overload(url: str, rate: float, seconds: float) -> list[Answered]:
-    """Questions at `rate` a second, for so long; what became of each."""
-    draw, asked, due = random.Random(2), questions(2), time.perf_counter()
-    until = due + seconds
+class Arrival(NamedTuple):
+    """A question, and when it is asked."""
+
+    due_s: float
+    """From the beginning."""
+    body: bytes
+
+
+def arrivals(rate: float, seconds: float) -> list[Arrival]:
+    """Questions at `rate` a second, for so long. Written before they are asked: the processors are the server's."""
+    draw = random.Random(2)
+    dues = itertools.accumulate(draw.expovariate(rate) for _ in itertools.count())
+    within = itertools.takewhile(lambda due_s: due_s < seconds, dues)
+    return [Arrival(due_s, body) for due_s, body in zip(within, questions(2), strict=False)]
+
+
+async def overload(url: str, coming: Sequence[Arrival], begin: float) -> list[Answered]:
+    """What became of each; last, the first answer to single questions once all have come."""
     running: list[asyncio.Task[Answered]] = []
-    while (due := due + draw.expovariate(rate)) < until:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        running.append(asyncio.create_task(ask(url, next(asked))))
-    return list(await asyncio.gather(*running, _recovered(url, until)))
+    for due_s, body in coming:
+        await asyncio.sleep(max(0.0, begin + due_s - time.perf_counter()))
+        running.append(asyncio.create_task(ask(url, body)))
+    return list(await asyncio.gather(*running, _recovered(url, time.perf_counter())))
 
 
 async def _recovered(url: str, since: float) -> Answered:
     """The first answer to single questions, with the seconds since."""
-    short = {"prompt": "w5 w6 w7", "max_new_tokens": 1, "seed": 1}
+    short = b'{"prompt": "w5 w6 w7", "max_new_tokens": 1, "seed": 1}'
     while (answered := await ask(url, short)).status != OK:
         await asyncio.sleep(0.05)
     return answered._replace(seconds=answered.ended - since)
@@ -121,10 +138,12 @@ async def _recovered(url: str, since: float) -> Answered:
 async def measure(url: str, given: argparse.Namespace, pid: int) -> dict[str, Any]:
     """All figures."""
     full = await closed_loop(url, given.max_batch + given.max_waiting, given.seconds / 2)
-    capacity = len(full) / (given.seconds / 2)
+    capacity, full_p99_s = len(full) / (given.seconds / 2), _p99([each.seconds for each in full])
+    places_s = (given.max_batch + given.max_waiting) / capacity
+    coming = arrivals(given.times * capacity, given.seconds)
     before, own_before = _resident_bytes(pid), time.process_time()
     begin = time.perf_counter()
-    *went, recovered = await overload(url, given.times * capacity, given.seconds)
+    *went, recovered = await overload(url, coming, begin)
     after, own_s = _resident_bytes(pid), time.process_time() - own_before
     admitted = [each.seconds for each in went if each.status == OK]
     refused = [each.seconds for each in went if each.status == REFUSED]
@@ -142,7 +161,9 @@ async def measure(url: str, given: argparse.Namespace, pid: int) -> dict[str, An
         "asked": len(went),
         "admitted": len(admitted),
         "goodput": round(in_time / steady_s / capacity, 3),
-        "admitted_p99": round(_p99(admitted) / _p99([each.seconds for each in full]), 3),
+        "admitted_p99": round(_p99(admitted) / full_p99_s, 3),
+        "admitted_p99_by_places": round(_p99(admitted) / places_s, 3),
+        "full_p99_by_places": round(full_p99_s / places_s, 3),
         "admitted_p99_s": round(_p99(admitted), 2),
         "refused_p50_ms": round(1_000 * float(np.percentile(refused, 50)), 1) if refused else None,
         "refused_p99_ms": round(1_000 * _p99(refused), 1) if refused else None,

@@ -30,7 +30,7 @@ class Feed(NamedTuple):
     start: int
     """Tokens of the sequence before these."""
     num_wanted: int
-    """The logits after so many of the last tokens are wanted."""
+    """The logits after so many of the last tokens are wanted; of branches, after none or all."""
     branches: tuple[int, ...] = ()
     """Lengths: the tokens are so many continuations, each of the first `start` tokens alone."""
     encoded: int = 0
@@ -155,6 +155,7 @@ class Pass:
                 encoded.append(_Segment(first, first + num_new, feed.region.start, feed.encoded, None))
         self._places_N = torch.tensor(places, device=self._device)
         self._own, self._encoded = self._shared_out(own), self._shared_out(encoded) if encoded else None
+        self._wanted = [(segment, feed.num_wanted) for segment, feed in zip(own, feeds, strict=True)]
         self._calls = 0
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -165,6 +166,16 @@ class Pass:
             return self._attend(layer, self._encoded, query, scale, None)
         self._cache.write(layer, self._places_N, key[0].transpose(0, 1), value[0].transpose(0, 1))
         return self._attend(layer, self._own, query, scale, self._bias_HM)
+
+    def attend_wanted(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """As `attend`, of a layer after which only the wanted logits matter: queries (1, H, U, D) → (1, U, H, D)."""
+        assert self._encoded is None
+        self._cache.write(self._calls, self._places_N, key[0].transpose(0, 1), value[0].transpose(0, 1))
+        last: list[_Segment] = []
+        for segment, number in self._wanted:
+            if number:
+                last.append(_last_of(segment, number, last[-1].last if last else 0))
+        return self._attend(self._calls, self._shared_out(last), query, scale, None)
 
     def _shared_out(self, segments: Sequence[_Segment]) -> _Readers:
         """Tokens that stand alone go together to the kernel, where it works; the others one segment at a time."""
@@ -217,6 +228,17 @@ class Pass:
         if num_new == 1 or feed.start == 0:
             return None
         return torch.ones(num_new, num_keys, dtype=torch.bool, device=self._device).tril(feed.start)
+
+
+def _last_of(segment: _Segment, number: int, first: int) -> _Segment:
+    """The last `number` tokens of a segment, where they stand from `first` on."""
+    num_tokens, mask = segment.last - segment.first, segment.mask
+    if number == 1:
+        mask = None
+    elif number < num_tokens:
+        causal = torch.ones(number, segment.num_keys, dtype=torch.bool).tril(segment.num_keys - number)
+        mask = causal if mask is None else mask[-number:]
+    return segment._replace(first=first, last=first + number, mask=mask)
 
 
 def _positions(feed: Feed) -> list[int]:

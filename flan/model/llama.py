@@ -1,12 +1,16 @@
 """The forward pass of a Llama on a CPU, without what transformers' modules spend between its matrices.
 
     # N tokens of a pass, U of them whose logits are wanted, V vocabulary, D hidden size, H heads, G heads of keys and
-    # values, K width of a head, F width of the feed-forward layer
+    # values, K width of a head, F width of the feed-forward layer; R, S rows: N, U and what fills them up
 
 Matrices that read the same are one (queries, keys and values; gate and value of the feed-forward layer): the network's
 own weights become views of it, so they are in memory once and its own forward pass is what it was. In bf16 oneDNN wants
 matrices in an order of its own and would bring them into it at every call; unless they are large, they are kept in it
 too. What lies between the matrices is compiled (`layers.c`) and rounds where transformers' operations round.
+
+oneDNN also writes code of its own for every number of rows, half a megabyte for each matrix, and keeps what it wrote
+last: rows are filled up to few numbers, so that all the code there will ever be is soon there. After the last layer's
+keys and values only the tokens whose logits are wanted go on.
 """
 
 import ctypes
@@ -31,6 +35,8 @@ ROWS = 16
 """oneDNN's order is the best one for about so many tokens, and nearly so for others."""
 FEW_NUMBERS = 2**17
 """For fewer, another thread is not worth starting."""
+NUMBERS_OF_ROWS = 8
+"""In each doubling: 8, 9, … 15, 16, 18, … 30, 32, 36, …"""
 
 
 class _Work(ctypes.Structure):
@@ -87,11 +93,11 @@ class LlamaForward:
         self._is_half = network.dtype == torch.bfloat16
         size = sum(module.weight.nbytes for module in network.modules() if isinstance(module, nn.Linear))
         has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        is_packed = self._is_half and has_onednn and size <= PACKED_BYTES
+        self._is_packed = self._is_half and has_onednn and size <= PACKED_BYTES
         # Also where the caller is in inference mode: tensors made there are of no use to the network elsewhere.
         with torch.inference_mode(mode=False), torch.no_grad():
-            self._layers = [_layer_of(layer, is_packed=is_packed) for layer in body.layers]
-            self._head = _joined(network.lm_head, is_packed=is_packed)
+            self._layers = [_layer_of(layer, is_packed=self._is_packed) for layer in body.layers]
+            self._head = _joined(network.lm_head, is_packed=self._is_packed)
         self._cosines, self._sines = self._turns_until(256)
 
     def __call__(self, one: Pass) -> Tensor:
@@ -99,22 +105,43 @@ class LlamaForward:
         positions_N = torch.tensor(one.positions)
         if (longest := max(one.positions)) >= len(self._cosines):
             self._cosines, self._sines = self._turns_until(2 * longest)
-        cosines_NK, sines_NK = self._cosines[positions_N], self._sines[positions_N]
-        hidden_ND: Tensor = self._embed(torch.tensor([one.token_ids]))[0].contiguous()
-        added_ND: Tensor | None = None
-        for layer in self._layers:
-            normed_ND = self._norm(hidden_ND, added_ND, layer.before_attention)
-            attended_ND = self._attend(one, layer.queries_keys_values(normed_ND), cosines_NK, sines_NK)
-            added_ND = layer.attended(attended_ND)
-            normed_ND = self._norm(hidden_ND, added_ND, layer.before_feed_forward)
-            added_ND = layer.back(self._gate(layer.gates_values(normed_ND)))
+        turns_NK = self._cosines[positions_N], self._sines[positions_N]
+        hidden_RD: Tensor = self._embed(torch.tensor(self._filled(one.token_ids)))
+        added_RD: Tensor | None = None
+        for layer in self._layers[:-1]:
+            joined_R = layer.queries_keys_values(self._norm(hidden_RD, added_RD, layer.before_attention))
+            queries, keys, values = self._turned(joined_R, *turns_NK)
+            attended_RD = self._rows_of(one.attend(queries, keys, values, self._width**-0.5), like=joined_R)
+            added_RD = self._after_attention(layer, hidden_RD, attended_RD)
+        layer = self._layers[-1]
+        joined_R = layer.queries_keys_values(self._norm(hidden_RD, added_RD, layer.before_attention))
+        queries, keys, values = self._turned(joined_R, *turns_NK)
         wanted_U = torch.tensor(one.wanted, dtype=torch.long)
-        assert added_ND is not None
-        last_UD = self._norm(hidden_ND[wanted_U], added_ND[wanted_U], self._end.weight)
-        return self._head(last_UD)
+        found = one.attend_wanted(queries[:, :, wanted_U], keys, values, self._width**-0.5)
+        if not one.wanted:
+            return hidden_RD.new_empty(0, self._network.config.vocab_size)
+        hidden_SD = hidden_RD[torch.tensor(self._filled(one.wanted))]
+        added_SD = self._after_attention(layer, hidden_SD, self._rows_of(found, like=joined_R))
+        return self._head(self._norm(hidden_SD, added_SD, self._end.weight))[: len(wanted_U)]
 
-    def _attend(self, one: Pass, joined_N: Tensor, cosines_NK: Tensor, sines_NK: Tensor) -> Tensor:
+    def warm_up(self, most: int, most_wanted: int) -> None:
+        """Have the code written that passes of so many tokens need: else they wait for it, and memory grows."""
+        # What is not packed is large, and would take minutes.
+        for rows in sorted({num_rows(number) for number in range(1, most + 1)} if self._is_packed else ()):
+            hidden_RD = self._end.weight.new_zeros(rows, len(self._end.weight))
+            # Layers are alike, and so is their code.
+            joined_R = self._layers[-1].queries_keys_values(hidden_RD)
+            attended_RD = joined_R[:, : self._heads * self._width].contiguous()
+            self._after_attention(self._layers[-1], hidden_RD, attended_RD)
+            if rows <= num_rows(most_wanted):
+                self._head(hidden_RD)
+
+    def _turned(
+        self, joined_R: Tensor, cosines_NK: Tensor, sines_NK: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values as attention takes them: (1, H or G, N, K)."""
         heads, key_heads, width = self._heads, self._key_heads, self._width
+        joined_N = joined_R[: len(cosines_NK)]
         num_tokens = len(joined_N)
         queries_NHK = torch.empty(num_tokens, heads, width)
         keys_NGK = joined_N.new_empty(num_tokens, key_heads, width)
@@ -123,13 +150,27 @@ class LlamaForward:
             "rotate", joined_N, queries_NHK, width,
             first=cosines_NK, second=sines_NK, keys=keys_NGK, heads=(heads, key_heads),
         )  # fmt: skip
-        found = one.attend(
-            queries_NHK.transpose(0, 1)[None],
-            keys_NGK.transpose(0, 1)[None],
-            values_NGK.transpose(0, 1)[None],
-            width**-0.5,
+        queries, keys, values = (each.transpose(0, 1)[None] for each in (queries_NHK, keys_NGK, values_NGK))
+        return queries, keys, values
+
+    def _after_attention(self, layer: _Layer, hidden_RD: Tensor, attended_RD: Tensor) -> Tensor:
+        """What the rest of a layer adds, once `hidden_RD` has what attention adds to it, in place."""
+        normed_RD = self._norm(hidden_RD, layer.attended(attended_RD), layer.before_feed_forward)
+        return layer.back(self._gate(layer.gates_values(normed_RD)))
+
+    def _filled(self, numbers: list[int]) -> list[int]:
+        """`numbers`, with zeros where oneDNN is to have more rows."""
+        missing = num_rows(len(numbers)) - len(numbers) if self._is_half else 0
+        return [*numbers, *[0] * missing]
+
+    def _rows_of(self, found: Tensor, *, like: Tensor) -> Tensor:
+        """What attention found, (1, N, H, K), with zeros below: as many rows as it is to have."""
+        num_tokens = found.shape[1]
+        rows_RD = like.new_zeros(
+            num_rows(num_tokens) if self._is_half else num_tokens, self._heads * self._width
         )
-        return found.view(num_tokens, heads * width).to(joined_N.dtype)
+        rows_RD[:num_tokens] = found.view(num_tokens, -1)
+        return rows_RD
 
     def _norm(self, hidden_ND: Tensor, added_ND: Tensor | None, weight_D: Tensor) -> Tensor:
         """Add to `hidden_ND`, in place; then what `weight_D` makes of it at length 1."""
@@ -170,6 +211,12 @@ class LlamaForward:
         like = torch.zeros(1, dtype=self._network.dtype)
         cosines_1NK, sines_1NK = self._turns(like, torch.arange(length)[None])
         return cosines_1NK[0].contiguous(), sines_1NK[0].contiguous()
+
+
+def num_rows(number: int) -> int:
+    """The rows in which so many tokens are computed: at least as many, at most an eighth more."""
+    step = 1 << max(0, number.bit_length() - NUMBERS_OF_ROWS.bit_length())
+    return -(-number // step) * step
 
 
 def is_llama(network: PreTrainedModel) -> bool:

@@ -73,6 +73,11 @@ class Passes:
             self._cache.write(number, places_P, keys_PHD, values_PHD)
         region.num_read = len(prompt)
 
+    def warm_up(self, most: int, most_wanted: int) -> None:
+        """Prepare for passes of up to `most` tokens with `most_wanted` logits."""
+        if self._lean is not None:
+            self._lean.warm_up(most, most_wanted)
+
     def close(self) -> None:
         """Give the cache's memory back; no pass comes after it."""
         self._cache.close()

@@ -37,11 +37,8 @@ class Admission:
         """Requests that are worked at or wait."""
         return self._num_inside
 
-    def enter(self, caller: str | None, num_chars: int) -> "Place":
-        """A place for a request of so many characters; `caller` None is whoever asks without a key.
-
-        Raises Overloaded with `retry_after_s`.
-        """
+    def check(self, caller: str | None, num_chars: int) -> None:
+        """Whether `enter` would give a place. Raises Overloaded with `retry_after_s` where it would not."""
         has_room = self._num_inside < self._max_batch + self._max_waiting
         # One alone may always come in, however long it is: other bounds say whether it is read.
         has_chars = self._num_inside == 0 or self._chars_inside + num_chars <= self._max_chars
@@ -54,6 +51,13 @@ class Admission:
                 retry_after_s=self._retry_after_s(),
                 max_batch=self._max_batch, max_waiting=self._max_waiting,
             )  # fmt: skip
+
+    def enter(self, caller: str | None, num_chars: int) -> "Place":
+        """A place for a request of so many characters; `caller` None is whoever asks without a key.
+
+        Raises Overloaded.
+        """
+        self.check(caller, num_chars)
         self._inside[caller or ""] += 1
         self._num_inside += 1
         self._chars_inside += num_chars

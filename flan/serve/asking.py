@@ -138,9 +138,11 @@ class Asking:
 
 async def admitted(face: Face, request: Request) -> Asking:
     """The request with its place. Raises TooLarge, Overloaded."""
-    watch = Watch()
+    watch, caller = Watch(), request.headers.get(wire.CALLER_HEADER)
+    # Refused before it has come: what is refused is to cost those inside as little as may be.
+    face.admission.check(caller, _declared_bytes(request))
     body = await _body(request)
-    place = face.admission.enter(request.headers.get(wire.CALLER_HEADER), len(body))
+    place = face.admission.enter(caller, len(body))
     return Asking(face, request, body, place, watch)
 
 
@@ -152,8 +154,7 @@ async def _disconnect(request: Request) -> None:
 async def _body(request: Request) -> bytes:
     """The body as it came. Raises TooLarge."""
     too_large = wire.TooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes", max_bytes=MAX_BODY_BYTES)
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+    if _declared_bytes(request) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
     async for chunk in request.stream():
@@ -161,6 +162,11 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise too_large
     return bytes(body)
+
+
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0
 
 
 def _check_name(face: Face, name: Reference | None) -> None:

@@ -290,6 +290,7 @@ class Engine:
     def _run(self) -> None:
         try:
             with torch.inference_mode():
+                self._passes.warm_up(READ_BESIDE + self._max_batch, self._max_batch)
                 while self._has_work():
                     self._forget_ended()
                     self._join()

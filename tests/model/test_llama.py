@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -15,7 +17,7 @@ from transformers import (
 
 from flan.model.kernel import library
 from flan.model.keys import Feed
-from flan.model.llama import LlamaForward, is_llama
+from flan.model.llama import LlamaForward, is_llama, num_rows
 from flan.model.load import Model
 from flan.model.passes import Passes
 from flan.model.regions import NOTHING
@@ -52,6 +54,7 @@ def _passes(model: Model, *, is_lean: bool) -> list[torch.Tensor]:
     """The logits of a prompt read in two parts, of a longer one beside it, and of a token after each."""
     passes, rng = Passes(model, 2**22), np.random.default_rng(0)
     assert isinstance(passes._lean, LlamaForward)
+    passes.warm_up(40, 2)
     passes._lean = passes._lean if is_lean else None
     one, two = (passes.regions.take(700, (), NOTHING) for _ in range(2))
     assert one is not None and two is not None
@@ -84,6 +87,18 @@ def test_half_precision_rounds_where_the_library_rounds() -> None:
     rounded = _passes(model, is_lean=False)
     for lean, own, true in zip(_passes(model, is_lean=True), rounded, exact, strict=True):
         assert (lean - own).square().mean() < 0.1 * (own - true).square().mean()
+
+
+@given(st.integers(1, 100_000))
+def test_rows_are_filled_up_by_little(number: int) -> None:
+    """An eighth at most, and only where there are many."""
+    assert number <= num_rows(number) <= number * 9 / 8
+    assert number >= 16 or num_rows(number) == number
+
+
+def test_rows_come_in_few_numbers() -> None:
+    """oneDNN keeps 1,024 pieces of code, five for each: one for each kind of matrix."""
+    assert 5 * len({num_rows(number) for number in range(1, 2_100)}) < 1_024
 
 
 @pytest.mark.usefixtures("compiled")

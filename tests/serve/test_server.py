@@ -1,6 +1,7 @@
 """The HTTP face of a served model: a real server, a real client."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,16 @@ from flan.serve.messages import ScoreRequest
 from flan.serve.plans import plan_score
 from flan.serve.wire import CALLER_HEADER
 from tests.model import naive
-from tests.serve.lively import PROMPTS, endless_model, gate, lively_model, prompt_ids, server_of, wait_until
+from tests.serve.lively import (
+    PROMPTS,
+    TOKEN,
+    endless_model,
+    gate,
+    lively_model,
+    prompt_ids,
+    server_of,
+    wait_until,
+)
 
 BLOCK = "Is the film good?\n\nOPTIONS:\n- yes\n- no\n- it is not possible to tell"
 Served = tuple[httpx.Client, Engine]
@@ -370,7 +380,7 @@ def test_the_engine_knows_whose_question_it_is(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_full_server_says_when_to_come_again() -> None:
-    """429 with Retry-After, also for a stream; the accepted ones are answered."""
+    """429 with Retry-After, also for a stream and before a body has come; the accepted ones are answered."""
     model = lively_model()
     with gate(model) as let_pass, server_of(model, max_batch=1, max_waiting=0) as (client, engine):
         let_pass(3)
@@ -381,6 +391,10 @@ def test_a_full_server_says_when_to_come_again() -> None:
                 refused = client.post("/generate", json=body)
                 assert _problem(refused, 429, "overloaded")["retryable"]
                 assert refused.headers["retry-after"] == "1"
+            with socket.create_connection((client.base_url.host, client.base_url.port or 80), 60) as unread:
+                head = f"Host: here\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 4000000\r\n\r\n"
+                unread.sendall(f"POST /generate HTTP/1.1\r\n{head}".encode())
+                assert unread.recv(12) == b"HTTP/1.1 429"
             let_pass(100)
             assert list(_events(running.iter_lines()))[-1][0] == "done"
 

@@ -14,7 +14,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from flan.serve.engine import Overloaded
+from flan.serve.outcomes import Overloaded
 
 MAX_RETRY_AFTER_S = 30
 _WEIGHT = 0.1

@@ -21,9 +21,10 @@ from flan.model.load import Model, load_model
 from flan.rundir import EventWriter
 from flan.serve.admission import Admission
 from flan.serve.asking import Face
-from flan.serve.engine import Engine, Status
+from flan.serve.engine import Engine
 from flan.serve.plans import MAX_PROMPTS
 from flan.serve.server import is_ready, make_app, one_token
+from flan.serve.status import Status
 from flan.spec import ServeSpec
 from flan.stopping import WishReader
 from flan.store import Store, write_atomically

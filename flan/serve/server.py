@@ -25,12 +25,13 @@ from flan.errors import FlanError
 from flan.serve import wire
 from flan.serve.answers import classify_answer, generate_answer, score_answer
 from flan.serve.asking import ClientGone, Face, admitted, problem_body
-from flan.serve.engine import EngineStopped, Status
 from flan.serve.messages import ClassifyRequest, GenerateRequest, ScoreRequest
 from flan.serve.openai_face import OpenAIWording, answer_of, plan_openai, read_plans
 from flan.serve.openai_messages import ChatRequest, CompletionRequest
+from flan.serve.outcomes import EngineStopped
 from flan.serve.plans import Rank, plan_classify, plan_generate, plan_score
 from flan.serve.sequences import Completion
+from flan.serve.status import Status
 from flan.serve.streams import NativeWording, TokenStream
 from flan.spec import Document, Sampling
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 
-from flan.serve.sequences import Request
+from flan.serve.sequences import Request, ScoreRequest
 
 
 class Waiting:
@@ -49,3 +49,10 @@ class Waiting:
     def _sweep(self) -> None:
         for client in [client for client, requests in self._of_client.items() if not requests]:
             del self._of_client[client]
+
+
+def tokens_of(request: Request) -> int:
+    """Tokens that it waits to have read and, at most, written."""
+    if isinstance(request, ScoreRequest):
+        return len(request.prompt) + sum(map(len, request.options))
+    return len(request.unbegun) * request.num_places

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flan.serve.admission import Admission, Place
-from flan.serve.engine import Overloaded
+from flan.serve.outcomes import Overloaded
 
 
 def _admission(max_batch: int = 2, max_waiting: int = 4, max_chars: int = 1_000) -> Admission:

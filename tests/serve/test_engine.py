@@ -14,7 +14,8 @@ from flan.data.tokens import Ids, encode_target
 from flan.model.load import Architecture
 from flan.model.passes import CacheTooSmall
 from flan.model.scoring import NotFinite
-from flan.serve.engine import READ_BESIDE, EngineStopped, Overloaded
+from flan.serve.batch import READ_BESIDE
+from flan.serve.outcomes import EngineStopped, Overloaded
 from flan.serve.sequences import Completion, Piece
 from tests.model import naive
 from tests.serve.lively import (

@@ -1,5 +1,6 @@
 """Shapes of jobs and what they leave behind."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ from flan.evaluate.samples import Numbered
 from workers.ledger import states
 from workers.ledger.curves import Point
 from workers.ledger.nodes import NodeStatus
+from workers.ledger.queue import NO_TURN, Turn
 from workers.ledger.sweeps import Listed
 from workers.ledger.tables import Attempt, Checkpoint, Event, Job, Metric
 
@@ -45,6 +47,8 @@ class QueueShape(BaseModel):
     """The most that any node could give to it now."""
     reason: str | None = None
     """What else it waits for: the model of another job, or its turn among the jobs of its sweep."""
+    ahead: int
+    """Queued jobs that were handed in before it; one that needs less may still be started first."""
 
 
 class MadeModelShape(BaseModel):
@@ -78,6 +82,8 @@ class JobShape(BaseModel):
     """When it was handed in, in Unix seconds."""
     started_at: int | None
     """When it was first started, in Unix seconds."""
+    heard_at: int | None
+    """When whoever runs it last said that it is alive, in Unix seconds; null while nobody does."""
     finished_at: int | None
     """When it ended, in Unix seconds."""
     not_before: int
@@ -104,8 +110,8 @@ class JobShape(BaseModel):
     """What was asked, with the pins of its names."""
 
     @classmethod
-    def of(cls, job: Job, nodes: Sequence[NodeStatus] = (), reason: str | None = None) -> "JobShape":
-        """What is shown of a stored job; `reason` is what it waits for besides slots."""
+    def of(cls, job: Job, nodes: Sequence[NodeStatus] = (), turn: Turn = NO_TURN) -> "JobShape":
+        """What is shown of a stored job; of one that is queued, when its turn is."""
         return cls(
             id=job.id,
             name=job.name,
@@ -115,6 +121,7 @@ class JobShape(BaseModel):
             attempt=job.attempt,
             created_at=seconds(job.created_at),
             started_at=seconds_or_none(job.started_at),
+            heard_at=seconds_or_none(job.heard_at) if job.state == "running" else None,
             finished_at=seconds_or_none(job.finished_at),
             not_before=seconds(job.not_before),
             progress=job.progress,
@@ -126,7 +133,7 @@ class JobShape(BaseModel):
                 for made in job.models
             ],
             error=FailureShape.model_validate(job.error) if job.error else None,
-            queue=_queue(job, nodes, reason) if job.state == "queued" and job.kind != "sweep" else None,
+            queue=_queue(job, nodes, turn) if job.state == "queued" and job.kind != "sweep" else None,
             sweep=job.sweep_id,
             needs=job.needs_id,
             num_events=job.event_seq,
@@ -275,7 +282,8 @@ class MetricShape(BaseModel):
     @classmethod
     def of(cls, metric: Metric | Point) -> "MetricShape":
         """What is shown of a stored figure."""
-        return cls(id=f"{metric.step}/{metric.name}", step=metric.step, name=metric.name, value=metric.value)
+        value = metric.value if math.isfinite(metric.value) else None
+        return cls(id=f"{metric.step}/{metric.name}", step=metric.step, name=metric.name, value=value)
 
 
 class CheckpointShape(BaseModel):
@@ -411,10 +419,10 @@ class SampleShape(BaseModel):
         return cls(id=str(numbered.number), **known)
 
 
-def _queue(job: Job, nodes: Sequence[NodeStatus], reason: str | None) -> QueueShape:
+def _queue(job: Job, nodes: Sequence[NodeStatus], turn: Turn) -> QueueShape:
     free = [
         len(node.free.gpus) if node.gpus and job.device != "cpu" else node.free.cpu
         for node in nodes
         if node.is_here
     ]
-    return QueueShape(needs=job.num_ranks, free=max(free, default=0), reason=reason)
+    return QueueShape(needs=job.num_ranks, free=max(free, default=0), reason=turn.reason, ahead=turn.ahead)

@@ -153,9 +153,9 @@ class LintShape(BaseModel):
 
     object: Literal["lint"] = "lint"
     name: str
-    """Which template set was looked at."""
-    version: int
-    """Which version of it."""
+    """Which template set was looked at, or which task that comes with the platform."""
+    version: int | None
+    """Which version of the set; null = a task that comes with the platform has none."""
     num_rows: int
     """Over how many rows it was rendered."""
     is_clean: bool
@@ -557,6 +557,15 @@ class GpuShape(BaseModel):
     """Whether no job runs on it."""
 
 
+class DiskShape(BaseModel):
+    """A file system."""
+
+    size_bytes: int
+    """All of it."""
+    free_bytes: int
+    """What is free of it."""
+
+
 class NodeShape(BaseModel):
     """A machine that runs ranks."""
 
@@ -573,6 +582,8 @@ class NodeShape(BaseModel):
     """How many of these no job holds."""
     gpus: list[GpuShape]
     """Its GPUs."""
+    disk: DiskShape | None
+    """Where it keeps runs and artifacts; null = it has not said."""
 
     @classmethod
     def of(cls, node: NodeStatus) -> "NodeShape":
@@ -584,6 +595,7 @@ class NodeShape(BaseModel):
             cpu_slots=node.cpu_slots,
             free_cpu_slots=node.free.cpu,
             gpus=[GpuShape(**gpu, is_free=gpu["uuid"] in node.free.gpus) for gpu in node.gpus],
+            disk=DiskShape(**node.disk._asdict()) if node.disk else None,
         )
 
 

@@ -7,11 +7,13 @@ a job simply starts anew from its last checkpoint.
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -82,7 +84,12 @@ class Dispatcher(threading.Thread):
         settings = self._settings
         with self._sessions.begin() as session:
             nodes.report(
-                session, settings.node, cpu_slots=settings.cpu_slots, gpus=self._gpus, starting=is_first
+                session,
+                settings.node,
+                cpu_slots=settings.cpu_slots,
+                gpus=self._gpus,
+                disk=_disk_of(settings.home),
+                starting=is_first,
             )
         self._reap(self._bury())
         sweeps.advance_all(self._sessions)
@@ -146,3 +153,8 @@ class Dispatcher(threading.Thread):
                 child.process.kill()
                 child.process.wait()
                 kill_marked(child.lease.mark)
+
+
+def _disk_of(home: Path) -> nodes.Disk:
+    usage = shutil.disk_usage(home)
+    return nodes.Disk(usage.total, usage.free)

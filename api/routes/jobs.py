@@ -1,6 +1,6 @@
 """Jobs: hand in, look at, stop, start again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -22,7 +22,7 @@ from flan.spec import Spec
 from flan.sweep_presets import expanded
 from flan.sweep_spec import SweepSpec, parse_asked
 from flan.sweeps import expand
-from workers.ledger import jobs, nodes, states, sweeps
+from workers.ledger import jobs, models, nodes, queue, states, sweeps
 from workers.ledger.tables import Job
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
@@ -54,7 +54,7 @@ def create_job(
 
     def make() -> Answer:
         job = _submitted(here, session, spec)
-        shown = JobShape.of(job, nodes.all_nodes(session)).model_dump(mode="json")
+        shown = _shown(session, job).model_dump(mode="json")
         return Answer(202, shown, {"Location": f"/jobs/{job.id}"})
 
     with here.sessions.begin() as session:
@@ -74,22 +74,35 @@ def list_jobs(
         str | None, Query(pattern="^(tune|evaluate|serve|sweep)$", description="Only jobs of this kind.")
     ] = None,
     name: Annotated[str | None, Query(max_length=64, description="Only jobs of this name.")] = None,
+    find: Annotated[
+        str | None, Query(max_length=64, description="Only jobs whose name has this in it.")
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        Query(max_length=64, description="Only jobs that this sweep handed in; none: that no sweep did."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        Query(
+            max_length=128, description="Only jobs that tune, measure or serve it: name, name@3, name@alias."
+        ),
+    ] = None,
 ) -> Response:
     """Jobs, newest first."""
-    wanted = jobs.JobFilter(state=state, kind=kind, name=name)
     with here.sessions.begin() as session:
+        digest = models.find(session, model).digest if model is not None else None
+        wanted = jobs.JobFilter(state=state, kind=kind, name=name, find=find, sweep=sweep, model=digest)
         found = jobs.page(session, wanted=wanted, after=page.after, limit=page.limit + 1)
-        there, reasons = nodes.all_nodes(session), _reasons(session, found)
-    return listing(found, page, lambda job: JobShape.of(job, there, reasons.get(job.id)))
+        there, when = nodes.all_nodes(session), queue.turns(session, found)
+    return listing(found, page, lambda job: JobShape.of(job, there, when.get(job.id, queue.NO_TURN)))
 
 
 @router.get("/{job_id}", operation_id="get_job", response_model=JobShape, dependencies=[needs("jobs:read")])
 def get_job(here: Here, request: Request, job_id: str) -> Response:
     """One job."""
     with here.sessions.begin() as session:
-        job = jobs.get(session, job_id)
-        there, reasons = nodes.all_nodes(session), _reasons(session, [job])
-    return single(request, JobShape.of(job, there, reasons.get(job.id)))
+        shown = _shown(session, jobs.get(session, job_id))
+    return single(request, shown)
 
 
 @router.post(
@@ -131,7 +144,7 @@ def retry_job(here: Here, once: OnceHere, job_id: str) -> Response:
 def _do(here: Platform, once: OnceHere, verb: Verb, job_id: str) -> Response:
     def make() -> Answer:
         job = verb(session, job_id)
-        return Answer(200, JobShape.of(job, nodes.all_nodes(session)).model_dump(mode="json"))
+        return Answer(200, _shown(session, job).model_dump(mode="json"))
 
     with here.sessions.begin() as session:
         answer = once.answer(session, make)
@@ -165,5 +178,5 @@ def _library(here: Platform, session: Session) -> CatalogLibrary:
     return CatalogLibrary(session, here.store, here.settings.models)
 
 
-def _reasons(session: Session, found: Sequence[Job]) -> dict[str, str]:
-    return sweeps.queue_reasons(session, [job for job in found if job.state == "queued"])
+def _shown(session: Session, job: Job) -> JobShape:
+    return JobShape.of(job, nodes.all_nodes(session), queue.turns(session, [job]).get(job.id, queue.NO_TURN))

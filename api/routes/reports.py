@@ -25,11 +25,23 @@ from workers.ledger.tables import Job
 router = APIRouter(tags=["Jobs"])
 MAX_JOBS = 16
 JobId = Annotated[str, Field(max_length=64)]
-Format = Literal["json", "markdown", "latex", "csv"]
+
+
+def _picture(made: Report) -> str:
+    """The picture that tells most: along what a sweep varies, else clusters as bars. Raises NothingToDraw."""
+    # What draws is large, and seldom asked for.
+    from flan.evaluate.plots import draw, telling, written
+
+    found = telling(made)
+    return written(found.popitem()[1] if found else draw("clusters", made))
+
+
+Format = Literal["json", "markdown", "latex", "csv", "svg"]
 _TEXTS: dict[str, tuple[str, Callable[[Report], str]]] = {
     "markdown": ("text/markdown; charset=utf-8", markdown),
     "latex": ("application/x-tex; charset=utf-8", latex),
     "csv": ("text/csv; charset=utf-8", csv_text),
+    "svg": ("image/svg+xml", _picture),
 }
 
 
@@ -58,7 +70,8 @@ def get_report(
         Query(description="Compare each column with the first, question by question: it reads all answers."),
     ] = False,
     format_: Annotated[
-        Format, Query(alias="format", description="json, or the tables alone, to be taken away.")
+        Format,
+        Query(alias="format", description="json, or the tables or the picture alone, to be taken away."),
     ] = "json",
 ) -> Response:
     """Evaluations side by side: a task a line, with mean, spread over templates, n, interval and verdict; and clusters.

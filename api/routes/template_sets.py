@@ -10,6 +10,7 @@ from api.auth import CallerHere, needs
 from api.bodies import Body, read_json_or_yaml
 from api.catalog import template_sets, versions
 from api.catalog.changes import field_changes, template_changes
+from api.catalog.collections import built_in
 from api.catalog.tables import TemplateSetRow
 from api.deps import Here
 from api.idempotency import Answer, OnceHere
@@ -158,15 +159,17 @@ def diff_template_set(
 def lint_template_set(
     here: Here, name: str, wanted: Annotated[RowsWanted, Depends(Body(RowsWanted))]
 ) -> LintShape:
-    """Look for faults in a template set: on the rows given, or on rows of its dataset."""
-    with here.sessions.begin() as session:
-        row = template_sets.find(session, name)
-        task = template_sets.task_of(session, row)
+    """Look for faults in a template set, or in a task that comes with the platform: on rows given, or on its own."""
+    task, version = built_in(name), None
+    if task is None:
+        with here.sessions.begin() as session:
+            row = template_sets.find(session, name)
+            task, version = template_sets.task_of(session, row), row.version
     sample = wanted.rows or rows.first(here.places, task, wanted.split, wanted.limit)
     found = findings.findings_over(task, sample)
     return LintShape(
-        name=row.name,
-        version=row.version,
+        name=task.name,
+        version=version,
         num_rows=len(sample),
         is_clean=not any(finding.severity == "error" for finding in found),
         findings=found,

@@ -10,6 +10,7 @@ from flan.data.examples import Examples
 from flan.data.leakage import SharedRows, TrainingRows, find_leakage
 from flan.data.members import TRAIN
 from flan.data.mixture import sample as sample_of
+from flan.data.plan import step_warnings
 from flan.data.resolve import open_held_out, open_pinned_rows, pinned_tasks, resolve
 from flan.data.rows import Places, Rows
 from flan.data.selectors import Library
@@ -154,7 +155,8 @@ def preview_mixture(
         compared=plan.compared,
         not_compared=plan.not_compared,
         leakage=_leakage(resolved, places, rows, num_compared, most_compared),
-        warnings=plan.warnings,
+        # A mixture has no steps: what there is to say of those of the spec around it helps nobody.
+        warnings=tuple(each for each in plan.warnings if each not in step_warnings(resolved)),
         sample=_sample(examples, ruler or words(), num_sampled),
     )
 

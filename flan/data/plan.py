@@ -74,6 +74,9 @@ class Plan(Document):
     """Both multiplied."""
     token_slots: int | None = None
     """Of the whole job, padding included."""
+    memory_bytes_per_rank: int | None = None
+    """Weights, gradients and moments of a tune job, in each process; activations come on top, and ZeRO shares them.
+    None where the size of the model is not known yet."""
     disk_bytes: int | None = None
     """Checkpoints and models together at most; None where the size of the model is not known yet."""
     weight_bytes_per_rank: int | None = None
@@ -137,6 +140,7 @@ def make_plan(
         packs_per_step=spec.packs_per_step,
         token_slots_per_step=slots,
         token_slots=slots * spec.steps,
+        memory_bytes_per_rank=room.memory_bytes if room else None,
         disk_bytes=room.disk_bytes if room else None,
         warnings=(*warnings, *_warnings(spec, card)),
     )
@@ -256,7 +260,8 @@ def _held_out(mixture: Mixture) -> HoldOut:
     )
 
 
-def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
+def step_warnings(spec: TuneSpec) -> list[str]:
+    """What of a step may not be as it was meant, whatever it is that is trained on."""
     warnings = []
     slots, packs, ranks = spec.packs_per_step * spec.packed_length, spec.packs_per_step, spec.resources.ranks
     if slots != spec.tokens_per_step:
@@ -265,6 +270,11 @@ def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
         )
     if packs % ranks:
         warnings.append(f"{packs} packs do not divide among {ranks} ranks: {-packs % ranks} a step are empty")
+    return warnings
+
+
+def _warnings(spec: TuneSpec, card: ModelCard | None) -> list[str]:
+    warnings = step_warnings(spec)
     held_out = _held_out(spec.mixture)
     if not (held_out.clusters or held_out.tasks):
         return warnings

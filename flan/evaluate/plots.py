@@ -14,6 +14,7 @@ zero-shot. Published figures are grey, and never of the same thing. Equal report
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
@@ -87,6 +88,14 @@ def save(figure: Figure, path: Path) -> None:
     without = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     with mpl.rc_context(_STYLE):
         figure.savefig(path, dpi=200, metadata=without, bbox_inches="tight", facecolor="white")
+
+
+def written(figure: Figure) -> str:
+    """The picture as SVG."""
+    text = StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight", facecolor="white")
+    return text.getvalue()
 
 
 def _bars(report: Report, title: str, references: Mapping[str, Style] = {}) -> Figure:

@@ -135,12 +135,15 @@ def test_a_misspelt_reference_gets_the_nearest_name(client: TestClient) -> None:
 
 
 def test_lint_finds_what_is_odd_on_given_rows_and_on_the_tasks_own(client: TestClient) -> None:
-    """An answer among no options is an error; the task's own rows have none."""
+    """An answer among no options is an error; the task's own rows have none. What came with the platform, too."""
     client.post("/template-sets", json=SHOP_MOOD)
+    built_in = client.post("/template-sets/shop_reviews/lint", json={}).json()
     own = client.post("/template-sets/shop-mood/lint", json={})
     given = client.post("/template-sets/shop-mood/lint", json={"rows": [{"text": "a", "label": "purple"}]})
 
     assert own.json()["is_clean"] is True
+    assert (built_in["name"], built_in["version"], built_in["is_clean"]) == ("shop_reviews", None, True)
+    assert built_in["num_rows"] > 0
     assert given.json()["is_clean"] is False
     assert "target_not_in_options" in [finding["code"] for finding in given.json()["findings"]]
 

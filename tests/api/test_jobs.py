@@ -1,5 +1,6 @@
 """Jobs over HTTP: handed in resolved, found again, moved along."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.api.world import NODE, World, claim, finish, settled
 from tests.kit.models import tiny_model
 from workers.ledger import leases, nodes
 from workers.ledger.leases import Ending, Failure
-from workers.ledger.tables import Event, Job
+from workers.ledger.tables import Event, Job, Metric
 
 SPEC = {
     "kind": "tune", "name": "tiny", "base": "preset:nano", "steps": 10,
@@ -105,14 +106,19 @@ def test_an_uploaded_template_set_and_dataset_are_trained_on_by_version(client: 
 
 
 def test_a_queued_job_says_what_it_waits_for(client: TestClient, sessions: sessionmaker[Session]) -> None:
-    """How many slots it needs, and how many the best node has free."""
+    """How many slots it needs, how many the best node has free, and how many jobs were there before it."""
     nobody = client.post("/jobs", json=SPEC).json()["queue"]
     with sessions.begin() as session:
         nodes.report(session, NODE, cpu_slots=3, gpus=[])
     job = client.post("/jobs", json={**SPEC, "resources": {"ranks": 2}}).json()
 
-    assert nobody == {"needs": 1, "free": 0, "reason": None}
-    assert job["queue"] == {"needs": 2, "free": 3, "reason": None}
+    assert nobody == {"needs": 1, "free": 0, "reason": None, "ahead": 0}
+    assert job["queue"] == {"needs": 2, "free": 3, "reason": None, "ahead": 1}
+    with sessions.begin() as session:
+        leases.claim(session, NODE, "owner", lease_s=60)
+    found = client.get("/jobs").json()["data"]
+    assert [each["queue"] and each["queue"]["ahead"] for each in found] == [0, None]
+    assert [each["heard_at"] is None for each in found] == [True, False]
 
 
 def test_pages_hold_every_job_once_newest_first(client: TestClient) -> None:
@@ -143,6 +149,22 @@ def test_filters_choose_by_what_is_shown(client: TestClient, world: World) -> No
     assert ids(state="succeeded", kind="evaluate") == [world.evaluated]
     assert ids(name="broken") == [world.failed]
     assert ids(name="broken", state="queued") == []
+    assert ids(find="roke") == [world.failed]
+    assert ids(find="_roken") == []
+    children = ids(sweep=world.sweep)
+    assert len(children) > 0
+    assert world.sweep in ids(sweep="none", limit="100")
+    assert not {*children} & {*ids(sweep="none", limit="100")}
+
+
+def test_jobs_are_found_by_the_model_they_are_about(client: TestClient, world: World) -> None:
+    """By its weights, whichever name a spec gave them; a model that is not there is an error."""
+
+    def kinds(model: str) -> set[str]:
+        return {job["kind"] for job in client.get("/jobs", params={"model": model}).json()["data"]}
+
+    assert kinds("movies@1") == kinds("movies@default") == {"serve"}
+    assert client.get("/jobs", params={"model": "nobody"}).status_code == 404
 
 
 MOVES = [
@@ -256,6 +278,18 @@ def test_metrics_come_in_pages_by_step_and_name(client: TestClient, world: World
 
     assert seen == whole
     assert [p["value"] for p in client.get(f"{path}?name=train/loss").json()["data"]] == [3.41, 2.88]
+
+
+def test_a_figure_that_is_no_number_is_null(
+    client: TestClient, world: World, sessions: sessionmaker[Session]
+) -> None:
+    """JSON has no word for it."""
+    with sessions.begin() as session:
+        session.add(Metric(job_id=world.tuned, step=30, name="train/loss", value=math.inf, attempt=1))
+    path = f"/jobs/{world.tuned}/metrics?name=train/loss"
+
+    for asked in ("", "&thin_to=3", "&thin_to=3&keep=mean"):
+        assert [point["value"] for point in client.get(path + asked).json()["data"]] == [3.41, 2.88, None]
 
 
 def test_a_figure_comes_whole_in_few_points(client: TestClient, world: World) -> None:

@@ -77,6 +77,8 @@ def test_a_report_is_taken_away_as_a_table(
     assert "60.0 ± 14.1" in answers["markdown"].text
     assert r"\begin{tabular}" in answers["latex"].text
     assert "tuned,rule_pairs,entailment" in answers["csv"].text
+    picture = client.get("/report", params={"job": job, "format": "svg"})
+    assert (picture.headers["content-type"], picture.text.count("<svg ")) == ("image/svg+xml", 1)
 
 
 def test_questions_are_found_by_template_and_by_how_they_were_answered(

@@ -17,7 +17,7 @@ from flan.sweep_spec import SweepSpec
 from flan.sweeps import expand
 from tests.workers.ledger_steps import NODE, queued, spec
 from tests.workers.test_models import model
-from workers.ledger import jobs, journal, leases, nodes, sweeps
+from workers.ledger import jobs, journal, leases, nodes, queue, sweeps
 from workers.ledger.leases import Ending, Failure, Lease
 from workers.ledger.states import ENDED
 from workers.ledger.sweeps import NoChildren
@@ -158,8 +158,9 @@ def test_no_more_of_a_sweep_run_than_may_and_a_waiting_one_says_so(sessions: Ses
     assert claim(sessions) is None
     with sessions.begin() as session:
         waiting = [jobs.get(session, job_id) for job_id in children if job_id != first.job_id]
-        reasons = sweeps.queue_reasons(session, waiting)
-    assert [reasons[job.id] for job in waiting] == ["its sweep runs 1 jobs at a time (max_parallel)"] * 2
+        found = queue.turns(session, waiting)
+    said = "its sweep runs 1 jobs at a time (max_parallel)"
+    assert [found[job.id] for job in waiting] == [queue.Turn(0, said), queue.Turn(1, said)]
     end(sessions, first)
     assert claim(sessions) is not None
 

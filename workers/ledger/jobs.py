@@ -40,6 +40,12 @@ class JobFilter(NamedTuple):
     state: str | None = None
     kind: str | None = None
     name: str | None = None
+    find: str | None = None
+    """Part of the name."""
+    sweep: str | None = None
+    """The sweep that handed it in; "none": none did."""
+    model: str | None = None
+    """Digest of the model that it starts from, measures or serves."""
 
 
 ANY = JobFilter()
@@ -83,7 +89,10 @@ def get(session: Session, job_id: str) -> Job:
 def page(
     session: Session, *, wanted: JobFilter = ANY, after: str | None = None, limit: int = 20
 ) -> Sequence[Job]:
-    """Jobs, newest first, behind the job `after`; at most `limit`, at most PAGE. One index range, no scan."""
+    """Jobs, newest first, behind the job `after`; at most `limit`, at most PAGE.
+
+    One index range, no scan; but to find a part of a name, newest first, until there are enough.
+    """
     query = select(Job)
     if wanted.state is not None:
         state, wish = stored(wanted.state)
@@ -93,6 +102,14 @@ def page(
         query = query.where(Job.kind == wanted.kind)
     if wanted.name is not None:
         query = query.where(Job.name == wanted.name)
+    if wanted.find is not None:
+        query = query.where(Job.name.contains(wanted.find, autoescape=True))
+    if wanted.sweep is not None:
+        query = query.where(
+            Job.sweep_id == wanted.sweep if wanted.sweep != "none" else Job.sweep_id.is_(None)
+        )
+    if wanted.model is not None:
+        query = query.where(Job.model_digest == wanted.model)
     if after is not None:
         query = query.where(Job.id < after)
     return session.scalars(query.order_by(Job.id.desc()).limit(min(limit, PAGE))).all()

@@ -110,7 +110,7 @@ def claim(session: Session, node: str, owner: str, *, lease_s: float) -> Lease |
     job.barren += 1
     job.stage = None
     job.lease_owner, job.lease_node = owner, node
-    job.lease_ends = _in(lease_s)
+    job.lease_ends, job.heard_at = _in(lease_s), func.now()
     job.gpus = [] if takes_cpu else list(free.gpus[: job.num_ranks])
     job.started_at = func.coalesce(Job.started_at, func.now())
     session.add(Attempt(job_id=job.id, number=job.attempt, fence=job.fence, node=node, gpus=job.gpus))
@@ -144,7 +144,7 @@ def take_over(session: Session, job_id: str, fence: int, owner: str, *, lease_s:
     job = session.scalars(_held(job_id, fence).with_for_update()).one_or_none()
     if job is None:
         raise LeaseLost(f"job {job_id}: fence {fence} is past")
-    job.lease_owner, job.lease_ends = owner, _in(lease_s)
+    job.lease_owner, job.lease_ends, job.heard_at = owner, _in(lease_s), func.now()
     return Lease(job_id, fence, job.attempt)
 
 
@@ -158,7 +158,8 @@ def set_out(session: Session, lease: Lease, *, run_directory: str, resumed_from:
 def renew(session: Session, lease: Lease, *, lease_s: float) -> Wish:
     """Keep `lease` for another `lease_s`; what is wished of the job. Raises LeaseLost."""
     held = update(Job).where(Job.id == lease.job_id, Job.fence == lease.fence, Job.state == "running")
-    wish: Wish | None = session.scalar(held.values(lease_ends=_in(lease_s)).returning(Job.wish))
+    renewed = held.values(lease_ends=_in(lease_s), heard_at=func.now())
+    wish: Wish | None = session.scalar(renewed.returning(Job.wish))
     if wish is None:
         raise LeaseLost(f"job {lease.job_id}: fence {lease.fence} is past")
     return wish

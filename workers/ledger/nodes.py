@@ -22,22 +22,38 @@ class FreeSlots(NamedTuple):
     """UUIDs."""
 
 
+class Disk(NamedTuple):
+    """The file system of a node's FLAN_HOME."""
+
+    size_bytes: int
+    free_bytes: int
+
+
 class NodeStatus(NamedTuple):
     """A node as people see it."""
 
     name: str
     cpu_slots: int
     gpus: Sequence[Json]
+    disk: Disk | None
     free: FreeSlots
     seen_at: datetime
     is_here: bool
 
 
 def report(
-    session: Session, name: str, *, cpu_slots: int, gpus: Sequence[Json], starting: bool = False
+    session: Session,
+    name: str,
+    *,
+    cpu_slots: int,
+    gpus: Sequence[Json],
+    disk: Disk | None = None,
+    starting: bool = False,
 ) -> None:
     """Say that node `name` is here and what it offers."""
     offered = {"cpu_slots": cpu_slots, "gpus": list(gpus), "seen_at": func.now()}
+    if disk is not None:
+        offered |= {"disk_bytes": disk.size_bytes, "disk_free_bytes": disk.free_bytes}
     if starting:
         offered["started_at"] = func.now()
     statement = insert(Node).values(name=name, **offered)
@@ -58,6 +74,20 @@ def all_nodes(session: Session) -> list[NodeStatus]:
     """Every node that ever reported, by name."""
     is_here = Node.seen_at > func.now() - timedelta(seconds=SILENT_S)
     return [
-        NodeStatus(node.name, node.cpu_slots, node.gpus, free_slots(session, node), node.seen_at, here)
+        NodeStatus(
+            node.name,
+            node.cpu_slots,
+            node.gpus,
+            _disk_of(node),
+            free_slots(session, node),
+            node.seen_at,
+            here,
+        )
         for node, here in session.execute(select(Node, is_here).order_by(Node.name))
     ]
+
+
+def _disk_of(node: Node) -> Disk | None:
+    if node.disk_bytes is None or node.disk_free_bytes is None:
+        return None
+    return Disk(node.disk_bytes, node.disk_free_bytes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session, aliased, sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from flan.errors import NotFound
 from flan.spec import parse_spec
@@ -176,26 +176,6 @@ def advance(session: Session, sweep_id: str) -> None:
     _settle(session, parent, found)
     _tell(session, parent, found)
     _follow(session, parent, found)
-
-
-def queue_reasons(session: Session, waiting: Sequence[Job]) -> dict[str, str]:
-    """Queued job → why it waits, where that is not for slots."""
-    found = {job.id: f"waits for the model of {job.needs_id}" for job in waiting if not job.is_ready}
-    sweep_ids = {job.sweep_id for job in waiting if job.is_ready and job.sweep_id is not None}
-    if not sweep_ids:
-        return found
-    child, parent = aliased(Job), aliased(Job)
-    counted = (
-        select(parent.id, parent.max_parallel, func.count(child.id))
-        .join(child, child.sweep_id == parent.id)
-        .where(parent.id.in_(sweep_ids), child.state == "running")
-        .group_by(parent.id)
-    )
-    full = {sweep_id: most for sweep_id, most, running in session.execute(counted) if running >= (most or 0)}
-    for job in waiting:
-        if job.is_ready and job.sweep_id in full:
-            found[job.id] = f"its sweep runs {full[job.sweep_id]} jobs at a time (max_parallel)"
-    return found
 
 
 def _settle(session: Session, parent: Job, found: Sequence[Listed]) -> None:

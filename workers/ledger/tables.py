@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -84,6 +85,8 @@ class Job(Base):
     """The process that holds the lease, as `workers.processes.identity` names it."""
     lease_node: Mapped[str | None]
     lease_ends: Mapped[datetime | None]
+    heard_at: Mapped[datetime | None]
+    """When the holder of its lease last said that it is alive."""
     gpus: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
     """UUIDs of the GPUs the lease holds; none while running = it holds `num_ranks` CPU slots."""
 
@@ -99,6 +102,8 @@ class Job(Base):
     models: Mapped[list[Json]] = mapped_column(server_default=text("'[]'::jsonb"))
     """The models it made: name, version, role (tuned or base), digest."""
 
+    model_digest: Mapped[str | None] = mapped_column(Computed("spec #>> '{pins,model}'", persisted=True))
+    """Of the model that it starts from, measures or serves, as its pins say; None: a preset, or not settled yet."""
     content_digest: Mapped[str | None]
     """Of what a tune or evaluate job does, whatever it is called: flan.sweeps.content_digest."""
     sweep_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
@@ -134,6 +139,7 @@ class Job(Base):
         Index("ix_jobs_name", "name", "id"),
         Index("ix_jobs_sweep_id", "sweep_id", "state", postgresql_where=text("sweep_id IS NOT NULL")),
         Index("ix_jobs_content_digest", "content_digest"),
+        Index("ix_jobs_model", "model_digest", "id"),
     )
 
 
@@ -286,5 +292,9 @@ class Node(Base):
     cpu_slots: Mapped[int]
     gpus: Mapped[list[Json]]
     """[{"uuid", "name", "memory_bytes"}]; empty = ranks run on the CPU."""
+    disk_bytes: Mapped[int | None]
+    """Of the file system of its FLAN_HOME; None = it has not said."""
+    disk_free_bytes: Mapped[int | None]
+    """Of these, what is free."""
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())

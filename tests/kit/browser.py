@@ -30,7 +30,7 @@ _AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _LEAVE = """place => {
     const path = hash => hash.replace(/^#/, '').split('?')[0] || '/';
-    const before = document.querySelector('#main main');
+    const before = document.querySelector('#main [data-page]');
     if (before !== null && path(place) !== path(location.hash)) before.setAttribute('data-left', '');
     location.hash = place;
 }"""
@@ -68,10 +68,15 @@ class Visitor:
         self._key = (home / "key").read_text().strip()
         self._context = browser.new_context(**context)
         self._context.set_default_timeout(_PATIENCE_MS)
-        self.page: Page = self._context.new_page()
         self.complaints: list[str] = []
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page = self.tab()
+
+    def tab(self) -> Page:
+        """One more page of the same browser, signed in if that is."""
+        page: Page = self._context.new_page()
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -58,9 +58,10 @@ def test_demo_data_leaves_jobs_of_every_kind_in_every_state(filled: Platform) ->
     assert {each["alias"] for each in filled.get("/models/helper/aliases")["data"]} == {"champion", "default"}
 
 
-def test_every_screen_is_clean_for_axe(browser: Browser, filled: Platform) -> None:
-    """Names, roles, contrast; nothing is wider than the page, and nothing is complained of."""
-    visitor = Visitor(browser, filled.url, filled.home, **LOOKS["light"])
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_screen_is_clean_for_axe(browser: Browser, filled: Platform, look: str) -> None:
+    """Names, roles, contrast, in light, in dark, on a phone; nothing is wider than the page or complained of."""
+    visitor = Visitor(browser, filled.url, filled.home, **LOOKS[look])
     visitor.page.goto(filled.url)
     expect(visitor.page.get_by_label("API key")).to_be_visible()
     faults = visitor.faults()

@@ -14,6 +14,7 @@ export type Attempt = Schemas["AttemptShape"];
 export type Child = Schemas["ChildShape"];
 export type Failure = Schemas["FailureShape"];
 export type Model = Schemas["ModelShape"];
+export type Deployment = Schemas["DeploymentShape"];
 export type Node = Schemas["NodeShape"];
 export type Key = Schemas["KeyShape"];
 export type Cluster = Schemas["ClusterShape"];

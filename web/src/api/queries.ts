@@ -11,6 +11,9 @@ export interface JobsWanted {
   state?: JobState | undefined;
   kind?: JobKind | undefined;
   name?: string | undefined;
+  find?: string | undefined;
+  model?: string | undefined;
+  sweep?: string | undefined;
   after?: string | undefined;
   limit?: number | undefined;
 }
@@ -117,6 +120,13 @@ export const modelVersions = (name: string) =>
 export const served = queryOptions({
   queryKey: ["served"],
   queryFn: () => body(api.GET("/v1/models")).then((list) => list.data.map((model) => model.id)),
+  refetchInterval: OFTEN_MS,
+});
+
+/** What is served, by how many replicas, and how busy they are; a replica may take seconds to say so. */
+export const deployments = queryOptions({
+  queryKey: ["deployments"],
+  queryFn: () => everything((after) => api.GET("/deployments", { params: { query: present({ after, limit: 100 }) } })),
   refetchInterval: OFTEN_MS,
 });
 

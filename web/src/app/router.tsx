@@ -41,7 +41,7 @@ export const jobsRoute = createRoute({
   validateSearch: (search) => given({
     state: oneOf(JOB_STATES, search["state"]),
     kind: oneOf(JOB_KINDS, search["kind"]),
-    name: text(search["name"]),
+    find: text(search["find"]),
     after: text(search["after"]),
   }),
   component: lazyRouteComponent(() => import("../screens/jobs/jobs"), "JobsScreen"),

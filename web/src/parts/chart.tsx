@@ -1,13 +1,14 @@
 /** Curves over steps: drawn on a canvas, so that ten runs of thirty thousand points move smoothly. */
 
-import { Box, Group, Text } from "@mantine/core";
-import { useComputedColorScheme } from "@mantine/core";
+import { ActionIcon, Box, Group, Text, Tooltip, useComputedColorScheme } from "@mantine/core";
 import { useEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { MOST_POINTS } from "../api/journal";
 import { thinned } from "../api/series";
+import { Icon } from "./icons";
 import { figure, short } from "./numbers";
+import { savePicture } from "./save";
 
 /** Told apart by people who see colours differently, on light and on dark ground (Okabe and Ito's, deepened). */
 const COLORS = {
@@ -87,17 +88,25 @@ export function Chart({ title, unit, curves, marks = NO_MARKS, height = 220, isL
   useEffect(() => plot.current?.redraw(false), [marks]);
 
   const said = curves.filter((curve) => curve.faint !== true);
+  const keep = () => {
+    const drawn = plot.current?.ctx.canvas;
+    const colors = scheme === "dark" ? { ground: "#1b1c24", ink: "#e6e7ee" } : { ground: "#ffffff", ink: "#1f2328" };
+    if (drawn !== undefined) savePicture(drawn, title, said.map((curve) => ({ label: curve.label, color: colorOf(curve, scheme) })), colors);
+  };
   return (
     <Box component="figure" m={0}>
       <Group justify="space-between" mb={4} gap="xs" component="figcaption">
         <Text size="sm" fw={600}>{title}{unit === undefined ? "" : <Text span size="xs" c="dimmed" fw={400}> {unit}</Text>}</Text>
-        <Group gap="sm">
+        <Group gap="sm" style={{ flex: 1 }} justify="flex-end">
           {said.map((curve) => (
             <Group key={curve.label} gap={5} wrap="nowrap">
               <span aria-hidden="true" style={{ width: 10, height: 3, borderRadius: 2, background: colorOf(curve, scheme) }} />
               <Text size="xs" className="figures">{said.length > 1 ? `${curve.label} ` : ""}<b>{figure(curve.values.at(-1) ?? null)}</b></Text>
             </Group>
           ))}
+          <Tooltip label="Save as a picture">
+            <ActionIcon variant="subtle" color="gray" size="sm" aria-label={`Save ${title} as a picture`} disabled={!hasPoints} onClick={keep}><Icon name="save" size={15} /></ActionIcon>
+          </Tooltip>
         </Group>
       </Group>
       <div ref={place} role="img" aria-label={summary(title, said)} style={{ height, position: "relative" }} />

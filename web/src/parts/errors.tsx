@@ -62,11 +62,22 @@ export function said(error: unknown): Said {
   return { title: "The page stumbled over this", detail, hint: null, faults: [], requestId: "" };
 }
 
+/** What browsers say where a part of the page is no longer there: each says it in its own words. */
+const GONE = /dynamically imported module|importing a module script failed|unable to preload css/i;
+
+/** A screen that cannot be shown. Where the dashboard was built anew under an open page, the page is to be read anew. */
 export function Broken({ error }: { error: unknown }) {
+  if (!(error instanceof Error && GONE.test(error.message))) {
+    return <Stack maw={640}><ErrorCard error={error} again={() => location.reload()} /></Stack>;
+  }
   return (
-    <Stack maw={640}>
-      <ErrorCard error={error} again={() => location.reload()} />
-    </Stack>
+    <Card role="alert" maw={640}>
+      <Stack gap="xs" align="flex-start">
+        <Text fw={600}>The dashboard is a newer one now than this page</Text>
+        <Text size="sm">It was built anew while the page was open, and this screen is not in the old one any more. What runs is not touched by it.</Text>
+        <Button size="xs" onClick={() => location.reload()}>Read the page anew</Button>
+      </Stack>
+    </Card>
   );
 }
 

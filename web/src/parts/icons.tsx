@@ -22,6 +22,7 @@ const PATHS = {
   search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l4 4",
   right: "M9 5l7 7-7 7",
   down: "M5 9l7 7 7-7",
+  save: "M12 4v11M7 10.5l5 5 5-5M5 20h14",
   pause: "M9 5v14M15 5v14",
   play: "M7 5l12 7-12 7z",
   again: "M20 12a8 8 0 1 1-2.5-5.8M20 4v4h-4",

@@ -5,7 +5,7 @@ import type { ReactNode } from "react";
 
 export function Page({ title, about, actions, children }: { title: ReactNode; about?: ReactNode; actions?: ReactNode; children: ReactNode }) {
   return (
-    <Stack component="main" gap="lg">
+    <Stack gap="lg" data-page>
       <Group justify="space-between" align="flex-start" gap="sm">
         <Stack gap={2} style={{ minWidth: 0, flex: "1 1 260px" }}>
           <Title order={1} style={{ overflowWrap: "anywhere" }}>{title}</Title>

@@ -29,7 +29,7 @@ collection: synthetic
 tasks: ["cluster:entailment"]
 limit: 100
 END`;
-const FORMATS = [["markdown", "Markdown", "md"], ["latex", "LaTeX", "tex"], ["csv", "CSV", "csv"], ["json", "JSON", "json"]] as const;
+const FORMATS = [["markdown", "Markdown", "md"], ["latex", "LaTeX", "tex"], ["csv", "CSV", "csv"], ["svg", "Picture (SVG)", "svg"], ["json", "JSON", "json"]] as const;
 const MOST = 16;
 
 export function EvaluationsScreen() {

@@ -19,16 +19,19 @@ import { progressOf, subjectOf, tasksOf } from "../job/progress";
 import { FirstJob } from "../jobs/jobs";
 
 const DAY_S = 86_400;
+/** A disk of which less than this share is free needs somebody. */
+const LITTLE = 0.05;
 
 export function HomeScreen() {
   const all = useQuery(jobs({ limit: 1 }));
   const running = useQuery(jobs({ state: "running", limit: 20 }));
   const queued = useQuery(jobs({ state: "queued", limit: 5 }));
   const failed = useQuery(jobs({ state: "failed", limit: 5 }));
-  const evaluated = useQuery(jobs({ state: "succeeded", kind: "evaluate", limit: 5 }));
+  const evaluated = useQuery(jobs({ state: "succeeded", kind: "evaluate", sweep: "none", limit: 5 }));
   const there = useQuery(nodes);
   const now = useNow();
   const attention = [
+    ...(there.data ?? []).filter((node) => node.is_here && node.disk !== null && node.disk.free_bytes < LITTLE * node.disk.size_bytes).map((node) => ({ key: `${node.id}/disk`, text: <>The disk of node <b>{node.id}</b> is nearly full: {bytes(node.disk?.free_bytes)} are free</> })),
     ...(there.data ?? []).filter((node) => !node.is_here).map((node) => ({ key: node.id, text: <>Node <b>{node.id}</b> has not been heard of since <Ago at={node.seen_at} /></> })),
     ...(failed.data?.data ?? []).filter((job) => now - (job.finished_at ?? 0) < DAY_S).map((job) => ({
       key: job.id,
@@ -128,6 +131,10 @@ function Served() {
   );
 }
 
+function DiskLine({ disk }: { disk: NonNullable<Node["disk"]> }) {
+  return <Text size="xs" c="dimmed" mt={6} className="figures">Disk: {bytes(disk.free_bytes)} of {bytes(disk.size_bytes)} free</Text>;
+}
+
 export function Nodes({ nodes: found }: { nodes: readonly Node[] }) {
   if (found.length === 0) return <Empty title="No node is here" code="flan up                # API and worker on this machine&#10;python -m workers      # one more worker elsewhere">Jobs wait until a worker says that it is there.</Empty>;
   return (
@@ -143,6 +150,7 @@ export function Nodes({ nodes: found }: { nodes: readonly Node[] }) {
             </Group>
             <Text size="xs" mt={6} mb={4} className="figures">{count(all - free)} of {count(all)} {isGpu ? "GPUs" : "CPU slots"} in use</Text>
             <Progress size={5} value={all === 0 ? 0 : (100 * (all - free)) / all} aria-label={`${percent(all === 0 ? 0 : (all - free) / all, 0)} of ${node.id} in use`} />
+            {node.disk !== null && <DiskLine disk={node.disk} />}
             {node.gpus.map((gpu) => <Text key={gpu.uuid} size="xs" c="dimmed" mt={4}>{gpu.name}, {bytes(gpu.memory_bytes)}, {gpu.is_free ? "free" : "in use"}</Text>)}
           </Card>
         );

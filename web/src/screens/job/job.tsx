@@ -13,7 +13,7 @@ import { Confirm } from "../../parts/confirm";
 import { Facts } from "../../parts/facts";
 import { LinkButton, LinkItem } from "../../parts/links";
 import { Icon } from "../../parts/icons";
-import { count, UNKNOWN } from "../../parts/numbers";
+import { count, many, UNKNOWN } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { State } from "../../parts/state";
 import { Ago, Lasted } from "../../parts/time";
@@ -123,7 +123,7 @@ function Summary({ job, journal }: { job: Job; journal: Journal }) {
         )}
         {job.queue !== null && job.queue !== undefined && (
           <Text size="sm">
-            Waits for {count(job.queue.needs)} {job.queue.needs === 1 ? "slot" : "slots"} on one node; the most free now is {count(job.queue.free)}.
+            {job.queue.ahead === 0 ? "The next in the queue" : `${count(job.queue.ahead)} jobs were handed in before it`}. It needs {many(job.queue.needs, "slot")} on one node; the most free now is {count(job.queue.free)}.
             {job.queue.reason == null ? "" : ` ${job.queue.reason}`}
           </Text>
         )}

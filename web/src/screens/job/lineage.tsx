@@ -1,11 +1,12 @@
 /** What a job came from and what came of it: base, run, models, evaluations and deployments. */
 
 import { Group, Stack, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Job } from "../../api/client";
 import { jobs, models } from "../../api/queries";
+import { Waiting } from "../../parts/asked";
 import { State } from "../../parts/state";
 import { subjectOf, tasksOf } from "./progress";
 
@@ -32,13 +33,18 @@ export function Lineage({ job }: { job: Job }) {
   );
 }
 
-/** Jobs that evaluate, serve or tune one of these models; by name alone an alias or the newest version may be meant. */
+const MOST_USERS = 8;
+
+/** Jobs that measure, serve or tune one of these models, whichever name their specs gave it. */
 export function Users({ made }: { made: readonly string[] }) {
-  const { data } = useQuery(jobs({ limit: 100 }));
-  const names = new Set(made.flatMap((id) => [id, id.split("@")[0] ?? id]));
-  const found = (data?.data ?? []).filter((job) => names.has(String(job.spec["model"] ?? "")) || names.has(String(job.spec["base"] ?? "")));
-  if (found.length === 0) return <Text size="sm" c="dimmed">none of the last 100 jobs</Text>;
-  return <>{found.slice(0, 8).map((job) => <Group key={job.id} gap={8} wrap="nowrap"><State state={job.state} size={12} /><JobLink id={job.id} name={`${job.kind} ${job.name}`} /></Group>)}{found.length > 8 && <Text size="xs" c="dimmed">and {found.length - 8} more</Text>}</>;
+  const asked = useQueries({ queries: made.map((model) => jobs({ model, limit: MOST_USERS })) });
+  const fault = asked.find(({ error }) => error !== null)?.error;
+  if (fault != null) return <Text size="sm" c="dimmed">{fault.message}</Text>;
+  if (asked.some(({ data }) => data === undefined)) return <Waiting lines={1} />;
+  const found = asked.flatMap(({ data }) => data?.data ?? []);
+  const hasMore = asked.some(({ data }) => data?.has_more === true);
+  if (found.length === 0) return <Text size="sm" c="dimmed">nobody yet</Text>;
+  return <>{found.map((job) => <Group key={job.id} gap={8} wrap="nowrap"><State state={job.state} size={12} /><JobLink id={job.id} name={`${job.kind} ${job.name}`} /></Group>)}{hasMore && <Text size="xs" c="dimmed">and older ones</Text>}</>;
 }
 
 function Box({ title, isHere = false, children }: { title: string; isHere?: boolean; children: ReactNode }) {

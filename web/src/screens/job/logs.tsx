@@ -11,6 +11,7 @@ import { jobRoute } from "../../app/router";
 import { Empty } from "../../parts/empty";
 import { ErrorCard } from "../../parts/errors";
 import { count } from "../../parts/numbers";
+import { saveText } from "../../parts/save";
 
 const LINE_PX = 18;
 const HEIGHT_PX = 560;
@@ -46,7 +47,7 @@ export function Logs({ job }: { job: Job }) {
           onChange={(value) => set({ attempt: value === "" || value === null ? undefined : value })} />
         <TextInput label="Only lines with" size="xs" value={find} onChange={(event) => set({ find: event.currentTarget.value || undefined })} style={{ flex: "1 1 180px" }} />
         <Switch label="Follow" checked={isFollowing} onChange={(event) => setFollowing(event.currentTarget.checked)} mb={6} />
-        <Button size="xs" variant="default" onClick={() => save(lines.all.join("\n"), `${job.name}-rank-${rank}.log`)}>Save</Button>
+        <Button size="xs" variant="default" onClick={() => saveText(lines.all.join("\n"), `${job.name}-rank-${rank}.log`)}>Save</Button>
       </Group>
       {isMissing && lines.all.length === 0 ? (
         <Empty title="Nothing has been written yet">{error.problem.hint ?? error.message}</Empty>
@@ -143,11 +144,4 @@ async function readOn(lines: Lines, jobId: string, rank: number, attempt: number
   const isNews = piece.next_offset > lines.offset;
   if (isNews) lines.push(piece.text, piece.next_offset);
   return isNews && piece.next_offset < piece.size_bytes;
-}
-
-export function save(text: string, name: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-  const link = Object.assign(document.createElement("a"), { href: url, download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 1_000);
 }

@@ -18,6 +18,7 @@ import { count, duration, many, short, UNKNOWN } from "../../parts/numbers";
 import { Page, Section } from "../../parts/page";
 import { Ago } from "../../parts/time";
 import { Users } from "../job/lineage";
+import { Deployments } from "./deployments";
 
 export function ModelScreen() {
   const { name } = modelRoute.useParams();
@@ -50,6 +51,7 @@ function Shown({ model, versions }: { model: Model; versions: Model[] }) {
         </>
       }
     >
+      <Deployments digests={new Set(versions.map((each) => each.digest))} />
       <Aliases model={model} versions={versions} />
       <Card><CardFacts model={model} /></Card>
       <Seen model={model} />

@@ -12,6 +12,7 @@ import { Icon } from "../../parts/icons";
 import { short } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { Ago } from "../../parts/time";
+import { Deployments } from "./deployments";
 
 export function ModelsScreen() {
   const query = useQuery(models);
@@ -27,6 +28,7 @@ export function ModelsScreen() {
           const shown = all.filter((model) => model.name.includes(find ?? ""));
           return (
             <Stack gap="sm">
+              <Deployments />
               <TextInput size="xs" w={260} aria-label="Find a model" placeholder="part of a name" leftSection={<Icon name="search" size={14} />} value={find ?? ""}
                 onChange={(event) => void navigate({ to: "/models", search: { find: event.currentTarget.value || undefined }, replace: true })} />
               <div className="sheet">

@@ -48,6 +48,7 @@ function JobFacts({ plan }: { plan: TunePlan }) {
           ...(plan.steps == null ? [] : [["Steps", count(plan.steps)] as [string, string]]),
           ...(plan.token_slots == null ? [] : [["Tokens, padding included", short(plan.token_slots)] as [string, string]]),
           ...(plan.token_slots_per_step == null ? [] : [["Tokens a step", `${count(plan.token_slots_per_step)} (${count(plan.packs_per_step)} packs of ${count(plan.pack_length)})`] as [string, string]]),
+          ...(plan.memory_bytes_per_rank == null ? [] : [["Memory of a rank, at least", bytes(plan.memory_bytes_per_rank)] as [string, string]]),
           ...(plan.disk_bytes == null ? [] : [["Disk at most", bytes(plan.disk_bytes)] as [string, string]]),
           ...(tasks.length === 0 ? [] : [["Tasks", count(tasks.length)], ["Rows", count(rows)]] as [string, string][]),
         ]}

@@ -9,7 +9,7 @@ export interface Preset {
   spec: Spec;
 }
 
-const small = { steps: 200, tokens_per_step: 2_048, input_length: 256, target_length: 64, checkpoint_every: 100, log_every: 5 };
+const small = { steps: 200, tokens_per_step: 1_920, input_length: 256, target_length: 64, checkpoint_every: 100, log_every: 5 };
 
 export const PRESETS: Record<JobKind, Preset[]> = {
   tune: [

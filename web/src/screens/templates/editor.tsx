@@ -11,7 +11,7 @@ import { useMay } from "../../app/session";
 import { Asked, Waiting } from "../../parts/asked";
 import { Copy } from "../../parts/code";
 import { ErrorCard } from "../../parts/errors";
-import { count } from "../../parts/numbers";
+import { many } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { RenderedView } from "../../parts/rendered";
 import { extensionOf, FIRST_DRAFT, nextVersionOf, numTemplates, readDraft, type Draft } from "./draft";
@@ -43,8 +43,9 @@ function Editor({ first, about }: { first: string; about: string }) {
   });
   const send = useMutation({
     mutationFn: () => upload(text),
-    onSuccess: (set) => {
-      void queries.invalidateQueries({ queryKey: ["template-sets"] });
+    onSuccess: async (set) => {
+      // The next screen asks whether a name is an uploaded set's: it must not be told by a list from before.
+      await queries.invalidateQueries({ queryKey: ["template-sets"] });
       void navigate({ to: "/templates/$name", params: { name: `${set.name}@${set.version}` }, search: {} });
     },
   });
@@ -84,7 +85,7 @@ function Live({ draft }: { draft: Draft }) {
       <Group gap="sm" align="flex-end">
         <NumberInput label="Row" size="xs" w={90} min={0} allowDecimal={false} value={row} onChange={(next) => setRow(typeof next === "number" ? next : 0)} />
         <SegmentedControl size="xs" aria-label="Answer choices" value={options} onChange={(next) => setOptions(next === "none" ? "none" : "flan2021")} data={[{ value: "flan2021", label: "with OPTIONS" }, { value: "none", label: "without" }]} />
-        <Text size="xs" c="dimmed" mb={7}>through {count(numTemplates(draft))} templates</Text>
+        <Text size="xs" c="dimmed" mb={7}>through {many(numTemplates(draft), "template")}</Text>
       </Group>
       {query.error !== null ? <ErrorCard error={query.error} /> : query.data === undefined ? <Waiting lines={4} /> : query.data.data.map((shown) => (
         <Card key={shown.template} padding="sm" style={{ opacity: query.isPlaceholderData ? 0.6 : 1 }}>

@@ -1,26 +1,12 @@
-/** What lint says of a set that is there, or of a task that comes with the platform. */
+/** What lint says of a set that is there, or of a task that comes with the platform, over rows of its own. */
 
 import { useQuery } from "@tanstack/react-query";
-import { api, ask, BASE, body, type Finding, type Schemas, type TaskDocument } from "../../api/client";
-import { useMay } from "../../app/session";
-import { extensionOf } from "./draft";
+import { api, ask, BASE, body, type Finding, type Schemas } from "../../api/client";
 
-export interface Linted {
-  findings: readonly Finding[];
-  numRows?: number;
-}
-
-/** An uploaded set is looked at as it is; of a task its templates are, as if somebody uploaded them under another name. */
-export function useLint(name: string, document: TaskDocument, isUploaded: boolean) {
-  const mayWrite = useMay("data:write");
+export function useLint(name: string) {
   return useQuery({
-    queryKey: ["lint", name, isUploaded],
-    queryFn: async (): Promise<Linted> => {
-      if (!isUploaded) return { findings: await check(extensionOf(document)) };
-      const found = await body(api.POST("/template-sets/{name}/lint", { params: { path: { name } }, body: {} as Schemas["RowsWanted"] }));
-      return { findings: found.findings, numRows: found.num_rows };
-    },
-    enabled: isUploaded || mayWrite,
+    queryKey: ["lint", name],
+    queryFn: () => body(api.POST("/template-sets/{name}/lint", { params: { path: { name } }, body: {} as Schemas["RowsWanted"] })),
     staleTime: Infinity,
     retry: false,
   });

@@ -82,7 +82,7 @@ function Shown({ name, document, set, splits, facts, actions }: {
 }) {
   const search = templateSetRoute.useSearch();
   const navigate = templateSetRoute.useNavigate();
-  const lint = useLint(name, document, set !== undefined);
+  const lint = useLint(name);
   const findings = lint.data?.findings ?? [];
   const tabs = ["rendered", "findings", ...(set === undefined ? [] : ["versions"]), "document"];
   const tab = tabs.find((each) => each === search.tab) ?? "rendered";
@@ -100,7 +100,7 @@ function Shown({ name, document, set, splits, facts, actions }: {
         <Tabs.Panel value="findings">
           {lint.error !== null ? <ErrorCard error={lint.error} /> : lint.data === undefined ? <Waiting lines={2} /> : (
             <Stack gap="sm">
-              <Verdict findings={findings} {...(lint.data.numRows === undefined ? {} : { numRows: lint.data.numRows })} />
+              <Verdict findings={findings} numRows={lint.data.num_rows} />
               <ByTemplate findings={findings} />
             </Stack>
           )}

@@ -8,8 +8,9 @@ import { useState } from "react";
 import type { Task, TemplateSet } from "../../api/client";
 import { clusters, tasks, templateSets } from "../../api/queries";
 import { templatesRoute } from "../../app/router";
-import { Asked } from "../../parts/asked";
+import { Asked, Waiting } from "../../parts/asked";
 import { Empty } from "../../parts/empty";
+import { ErrorCard } from "../../parts/errors";
 import { Icon } from "../../parts/icons";
 import { LinkButton } from "../../parts/links";
 import { count } from "../../parts/numbers";
@@ -30,12 +31,13 @@ export function TemplatesScreen() {
   const groups = useQuery(clusters(collection));
   const every = useQuery(tasks(collection));
   const isMissing = search.missing === "yes";
-  const hasSets = (useQuery(templateSets).data?.length ?? 0) > 0;
+  const sets = useQuery(templateSets);
   return (
     <Page title="Templates" about="How each task is asked: rows become prompts here, the same way in training, evaluation and serving"
       actions={<LinkButton to="/template-editor" search={{}} leftSection={<Icon name="plus" size={16} />}>New template set</LinkButton>}>
-      {hasSets && <Uploaded />}
-      <Section title="Tasks that come with the platform">
+      {/* Where there are some, they come first; so nothing is shown before that is known. */}
+      {sets.data !== undefined && sets.data.length > 0 && <Uploaded sets={sets.data} />}
+      {sets.isPending ? <Waiting lines={8} /> : <Section title="Tasks that come with the platform">
         <Group gap="sm" align="flex-end">
           <SegmentedControl size="xs" aria-label="Collection" value={collection} onChange={(value) => filter({ collection: value === "synthetic" ? "synthetic" : undefined, cluster: undefined })}
             data={[{ value: "flan", label: "FLAN" }, { value: "synthetic", label: "Made-up rows" }]} />
@@ -50,8 +52,12 @@ export function TemplatesScreen() {
             </Asked>
           )}
         </Asked>
-      </Section>
-      {!hasSets && <Uploaded />}
+      </Section>}
+      {sets.error !== null ? <ErrorCard error={sets.error} again={() => void sets.refetch()} /> : sets.data?.length === 0 && (
+        <Section title="Uploaded template sets">
+          <Empty title="None yet" code={PUSH}>Other templates for a task, or a task of your own: <Link to="/template-editor" search={{}}>write one here</Link> and see it rendered as you write, or from a shell:</Empty>
+        </Section>
+      )}
     </Page>
   );
 }
@@ -126,22 +132,15 @@ function TaskRow({ task }: { task: Task }) {
   );
 }
 
-function Uploaded() {
-  const query = useQuery(templateSets);
+function Uploaded({ sets }: { sets: readonly TemplateSet[] }) {
   return (
     <Section title="Uploaded template sets">
-      <Asked query={query} lines={2}>
-        {(sets) => sets.length === 0 ? (
-          <Empty title="None yet" code={PUSH}>Other templates for a task, or a task of your own: <Link to="/template-editor" search={{}}>write one here</Link> and see it rendered as you write, or from a shell:</Empty>
-        ) : (
-          <div className="sheet">
-            <Table className="wide">
-              <Table.Thead><Table.Tr>{["Set", "Version", "Cluster", "Templates", "Handed in"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
-              <Table.Tbody>{sets.map((set) => <SetRow key={set.id} set={set} />)}</Table.Tbody>
-            </Table>
-          </div>
-        )}
-      </Asked>
+      <div className="sheet">
+        <Table className="wide">
+          <Table.Thead><Table.Tr>{["Set", "Version", "Cluster", "Templates", "Handed in"].map((name) => <Table.Th key={name}>{name}</Table.Th>)}</Table.Tr></Table.Thead>
+          <Table.Tbody>{sets.map((set) => <SetRow key={set.id} set={set} />)}</Table.Tbody>
+        </Table>
+      </div>
     </Section>
   );
 }

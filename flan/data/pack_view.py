@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from flan.data.batches import StepBatch
+from flan.data.characters import texts_of_ids
 from flan.data.mixture import Draw
 from flan.data.packing import PackedDecoder, PackedEncoderDecoder
-from flan.data.tokens import AnyTokenizer, texts_of_ids
+from flan.data.tokens import AnyTokenizer
 
 MAX_TOKENS = 2_048
 """Of a pack that is shown; segments behind are counted, not shown."""

@@ -243,22 +243,6 @@ def texts_of(tokenizer: AnyTokenizer, text: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def texts_of_ids(tokenizer: AnyTokenizer, ids: Sequence[int]) -> list[str]:
-    """What each id adds to the text of those before it; together they are the whole text.
-
-    Where one character takes several ids the last has it, and the others have nothing.
-    """
-    bare = _bare(tokenizer)
-    texts, before = [], ""
-    for end in range(1, len(ids) + 1):
-        whole = bare.decode(list(ids[:end]), skip_special_tokens=False)
-        # Half a character is shown as one that is not known, until its rest comes.
-        whole = before if whole.endswith("\ufffd") else whole
-        texts.append(whole[len(before) :])
-        before = whole
-    return texts
-
-
 def spell(tokenizer: AnyTokenizer, ids: Sequence[int]) -> tuple[str, ...]:
     """The entry of the vocabulary behind each id."""
     bare = _bare(tokenizer)

@@ -12,13 +12,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from flan.data.characters import Characters
 from flan.data.tokens import Ids
 from flan.model.keys import Feed
 from flan.model.load import Model
 from flan.model.regions import Prefix, Region
 from flan.model.sampling import noise
 from flan.model.scoring import OptionScore
-from flan.serve.text import Characters, Stops
+from flan.serve.text import Stops
 from flan.spec import Sampling
 
 FinishReason = Literal["stop", "length"]

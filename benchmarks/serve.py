@@ -447,6 +447,8 @@ def sides(
                 pass
         yield started
     finally:
+        # Told twice to end, it still ends all of them.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for side in started.values():
             side.end()
 

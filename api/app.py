@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
 
 from api import auth, dashboard, openapi, problems, reference
@@ -17,6 +16,8 @@ from api.catalog import idempotency
 from api.deps import Platform
 from api.door import Door
 from api.metrics import Metrics
+from api.ranks import Ranks
+from api.recent import Recent
 from api.replicas import Replicas
 from api.routes import (
     answers,
@@ -43,6 +44,9 @@ from workers.ledger.session import check_revision, engine_of, open_ledger
 
 log = logging.getLogger(__name__)
 ROUTERS = (
+    # The router looks through them in order: first what is asked most.
+    answers.router,
+    openai.router,
     template_sets.router,
     datasets.router,
     render.router,
@@ -54,8 +58,6 @@ ROUTERS = (
     models.router,
     deployments.router,
     published.router,
-    answers.router,
-    openai.router,
     keys.router,
     session.router,
     status.router,
@@ -80,8 +82,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store=Store(settings.store_folder),
         doorbell=Doorbell(settings.redis_url),
         metrics=metrics,
-        ranks=httpx.AsyncClient(limits=httpx.Limits(max_connections=None), trust_env=False),
+        ranks=Ranks(settings.answer_timeout_s),
         replicas=Replicas(),
+        recent=Recent(),
     )
     app = Application(
         title="FLAN",
@@ -100,7 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     for _ in auth.declared_scopes(app):  # raises for a route that declares none
         pass
-    app.add_middleware(Door, allowed_hosts=settings.allowed_hosts, metrics=metrics)
+    app.add_middleware(Door, here=here)
     return app
 
 
@@ -111,5 +114,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     with here.sessions.begin() as session:
         idempotency.forget_old(session)
     yield
-    await here.ranks.aclose()
+    await here.ranks.close()
     engine_of(here.sessions).dispose()

@@ -1,7 +1,8 @@
 """Who may do what: bearer keys with scopes, and no route without a declared scope.
 
 A key is `flan_<id>_<secret>`. The secret is 256 random bits, so its plain sha256 tells nothing about it; the
-database holds only that. A key is looked up at every request: revoked means refused at the next one.
+database holds only that. What a key may do is asked again after a second (api/recent.py): once
+revoked it is refused at the next request to the process that revoked it, and at any other within a second.
 
 A browser shows its key once (POST /session) and is known by a cookie from then on: one that no script can read, that
 browsers send with requests of our own pages alone (SameSite=Strict), and that changes something only where the
@@ -11,6 +12,7 @@ request says that it comes from here (Origin).
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from fastapi.params import Depends as DependsParameter
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
+from starlette.types import Scope as ASGIScope
 
 from api import dashboard, reference
 from api.catalog import keys, sign_ins
@@ -102,7 +105,7 @@ class Needs:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    def __call__(
+    async def __call__(
         self,
         request: Request,
         here: Here,
@@ -113,11 +116,11 @@ class Needs:
         if "authorization" in request.headers:
             if credentials is None or len(request.headers.getlist("authorization")) != 1:
                 raise Unauthenticated("one bearer key is needed", hint="send Authorization: Bearer flan_…")
-            with here.sessions.begin() as session:
-                caller = _caller_of(key_of(session, credentials.credentials))
+            key = credentials.credentials
+            caller = await here.recent.recall(("key", digest_of(key)), partial(_holder, here, key))
         elif token is not None:
             refuse_other_origins(request)
-            caller = _signed_in(here, token)
+            caller = await here.recent.recall(("session", digest_of(token)), partial(_signed_in, here, token))
         else:
             raise Unauthenticated("a key is needed", hint="send Authorization: Bearer flan_…")
         if not caller.may(self.scope):
@@ -134,7 +137,7 @@ class Needs:
 class Public:
     """Dependency of a route that anyone may use."""
 
-    def __call__(self, request: Request) -> None:
+    async def __call__(self, request: Request) -> None:
         """Nothing is asked."""
         refuse_unknown(request)
 
@@ -183,6 +186,19 @@ def declared_scopes(app: FastAPI) -> Iterator[tuple[str, str, Scope | None]]:
             raise UndeclaredScope(f"{context.path} is served without a scope")
 
 
+def may_change(scope: ASGIScope) -> bool:
+    """Whether the request of `scope`, which has been routed, may have changed what the platform knows.
+
+    Looking does not, nor does asking a served model.
+    """
+    route = scope.get("route")
+    return (
+        scope["method"] not in _CHANGE_NOTHING
+        and isinstance(route, APIRoute)
+        and scope_of(route) != "generate"
+    )
+
+
 def key_of(session: Session, text: str) -> ApiKey:
     """The key that is written out in `text`. Raises Unauthenticated."""
     refused = Unauthenticated("the key is not valid", hint="it may be mistyped, expired or revoked")
@@ -213,6 +229,12 @@ def refuse_other_origins(request: Request) -> None:
             "the request does not come from this platform's own pages",
             hint="programs send a key instead of a cookie: Authorization: Bearer flan_…",
         )
+
+
+def _holder(here: Here, key: str) -> Caller:
+    """Whose key it is. Raises Unauthenticated."""
+    with here.sessions.begin() as session:
+        return _caller_of(key_of(session, key))
 
 
 def _signed_in(here: Here, token: str) -> Caller:

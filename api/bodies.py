@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
+from anyio import to_thread
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
@@ -18,6 +19,8 @@ from flan.errors import InvalidDocument
 from flan.spec import Document, parse
 from flan.tasks.yaml_text import parse_yaml
 
+SHORT_BYTES = 16_384
+"""A body up to which a thread of its own would take longer than reading it."""
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
 JSON = "application/json"
@@ -60,8 +63,12 @@ async def capped(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         raise BadRequest("the body ended early") from error
 
 
-def read_json(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
+async def read_json(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
     """The JSON value of a body. Raises UnsupportedMedia, BadRequest, InvalidDocument."""
+    return _json_of(raw) if len(raw.data) <= SHORT_BYTES else await to_thread.run_sync(_json_of, raw)
+
+
+def _json_of(raw: Raw) -> Any:
     if not _is_json(raw):
         raise _unsupported(raw, [JSON])
     return checked(_loads(_text(raw.data)))
@@ -70,7 +77,7 @@ def read_json(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
 def read_json_or_yaml(raw: Annotated[Raw, Depends(read_raw)]) -> Any:
     """The value of a JSON or YAML body. Raises as read_json does."""
     if _is_json(raw):
-        return read_json(raw)
+        return _json_of(raw)
     if raw.media_type not in YAML:
         raise _unsupported(raw, [JSON, YAML[0]])
     if len(raw.data) > MAX_YAML_BYTES:
@@ -99,9 +106,13 @@ class Body(Generic[D]):
     def __init__(self, document: type[D]) -> None:
         self._document = document
 
-    def __call__(self, value: Annotated[Any, Depends(read_json)]) -> D:
+    async def __call__(
+        self, raw: Annotated[Raw, Depends(read_raw)], value: Annotated[Any, Depends(read_json)]
+    ) -> D:
         """The document. Raises InvalidDocument naming every fault."""
-        return parse(self._document, value)
+        if len(raw.data) <= SHORT_BYTES:
+            return parse(self._document, value)
+        return await to_thread.run_sync(parse, self._document, value)
 
 
 def checked(value: Any) -> Any:

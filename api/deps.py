@@ -2,11 +2,12 @@
 
 from typing import Annotated, NamedTuple
 
-import httpx
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.metrics import Metrics
+from api.ranks import Ranks
+from api.recent import Recent
 from api.replicas import Replicas
 from api.settings import Settings
 from flan.data.rows import Places
@@ -22,10 +23,12 @@ class Platform(NamedTuple):
     store: Store
     doorbell: Doorbell
     metrics: Metrics
-    ranks: httpx.AsyncClient
+    ranks: Ranks
     """Speaks to served models."""
     replicas: Replicas
     """What it has asked them."""
+    recent: Recent
+    """What the ledger has just said."""
 
     @property
     def places(self) -> Places:
@@ -33,8 +36,9 @@ class Platform(NamedTuple):
         return Places(data=self.settings.data, store=self.store)
 
 
-def platform(request: Request) -> Platform:
+async def platform(request: Request) -> Platform:
     """The platform of the application that answers `request`."""
+    # A coroutine, like all that a request waits for and that computes next to nothing: a function gets a thread.
     here = request.app.state.platform
     assert isinstance(here, Platform)
     return here

@@ -10,7 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems, reference
-from api.metrics import Metrics
+from api.auth import may_change
+from api.deps import Platform
 
 log = logging.getLogger(__name__)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -26,10 +27,10 @@ _SECURITY = {
 class Door:
     """Outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, here: Platform) -> None:
         self._app = app
-        self._allowed_hosts = frozenset(allowed_hosts)
-        self._metrics = metrics
+        self._allowed_hosts = frozenset(here.settings.allowed_hosts)
+        self._metrics, self._recent = here.metrics, here.recent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong inside, the answer is a problem document."""
@@ -46,6 +47,8 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if may_change(scope):
+                    self._recent.forget()
                 _add_headers(MutableHeaders(scope=message), scope["path"], request_id)
             await send(message)
 

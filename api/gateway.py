@@ -5,14 +5,13 @@ it came and the answer comes back byte for byte as the rank writes it, so a stre
 client goes away, the rank is told by the connection's end.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import anyio
-import httpx
 from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session
 from api.auth import caller
 from api.deps import Platform
 from api.problems import HttpError
+from api.ranks import RankAnswer, RankGone, RankSilent
 from flan.errors import FlanError, did_you_mean
 from flan.serve.wire import CALLER_HEADER
 from workers.ledger import jobs, models
@@ -70,14 +70,13 @@ class ModelTooSlow(HttpError):
 class Asked(NamedTuple):
     """The head of a served model's answer, its body still to be read, and what ends with it."""
 
-    answer: httpx.Response
-    in_hand: AbstractContextManager[None]
+    answer: RankAnswer
+    in_hand: ExitStack
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """The answer was read, or nobody reads on: then the rank is told by the connection's end."""
-        with anyio.CancelScope(shield=True):
-            await self.answer.aclose()
-        self.in_hand.__exit__(None, None, None)
+        self.answer.close()
+        self.in_hand.close()
 
 
 async def forward(here: Platform, request: Request, path: str, model: str | None, body: bytes) -> Response:
@@ -97,22 +96,22 @@ async def ask(here: Platform, request: Request, path: str, model: str | None, bo
     ModelUnreachable, ModelTooSlow.
     """
     tried: set[str] = set()
-    replicas = await to_thread.run_sync(_find, here, model)
+    replicas = await here.recent.recall(("served", model), partial(_find, here, model))
     while True:
         replica = here.replicas.choose(replicas)
         tried.add(replica.url)
         outcome: Asked | ModelUnreachable | None
         try:
-            outcome = await _unless_gone(request, partial(_ask_one, here, request, path, replica, body))
+            outcome = await _ask_one(here, request, path, replica, body)
         except ModelUnreachable as error:
             outcome = error
-        if outcome is None or (isinstance(outcome, Asked) and outcome.answer.status_code not in _TRY_ANOTHER):
+        if outcome is None or (isinstance(outcome, Asked) and outcome.answer.status not in _TRY_ANOTHER):
             return outcome
         replicas = await _others(here, model, tried) if len(tried) < TRIES else []
         if not replicas:
             break
         if isinstance(outcome, Asked):
-            await outcome.close()
+            outcome.close()
     if isinstance(outcome, ModelUnreachable):
         raise outcome
     return outcome
@@ -127,51 +126,56 @@ async def _others(here: Platform, model: str | None, tried: set[str]) -> list[Se
     return [replica for replica in found if replica.url not in tried]
 
 
-async def _ask_one(here: Platform, request: Request, path: str, replica: Served, body: bytes) -> Asked:
+async def _ask_one(here: Platform, request: Request, path: str, replica: Served, body: bytes) -> Asked | None:
+    with ExitStack() as in_hand:
+        # Before anything is waited for: whoever chooses next is to know of it.
+        in_hand.enter_context(here.replicas.asking(replica))
+        answer = await _unless_gone(request, _send(here, request, path, replica, body))
+        return Asked(answer, in_hand.pop_all()) if answer is not None else None
+
+
+async def _send(here: Platform, request: Request, path: str, replica: Served, body: bytes) -> RankAnswer:
+    """The head of the rank's answer; its body is still to be read. Raises ModelUnreachable, ModelTooSlow."""
     token = await _token(replica)
-    sent = here.ranks.build_request(
-        "POST",
-        f"{replica.url.rstrip('/')}{path}",
-        content=body,
-        headers={
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "X-Request-Id": request.scope["flan.request_id"],
-            CALLER_HEADER: caller(request).key_id,
-        },
-        timeout=httpx.Timeout(here.settings.answer_timeout_s, connect=5),
-    )
-    in_hand = here.replicas.asking(replica)
-    in_hand.__enter__()
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "X-Request-Id": request.scope["flan.request_id"],
+        CALLER_HEADER: caller(request).key_id,
+    }
     try:
-        return Asked(await _send(here, sent, replica), in_hand)
-    except BaseException:
-        in_hand.__exit__(None, None, None)
-        raise
+        return await here.ranks.ask(f"{replica.url.rstrip('/')}{path}", headers, body)
+    except RankSilent as error:
+        raise _too_slow() from error
+    except RankGone as error:
+        raise ModelUnreachable(
+            f"the replica of {replica.name!r} that was asked has gone", hint="try again", job=replica.job_id
+        ) from error
+
+
+def _too_slow() -> ModelTooSlow:
+    return ModelTooSlow("the model did not answer in time", hint="ask for less, or try again")
 
 
 async def passed_on(asked: Asked) -> Response:
-    """A rank's answer, as the client gets it. Raises ModelUnreachable."""
+    """A rank's answer, as the client gets it. Raises ModelUnreachable, ModelTooSlow."""
     answer = asked.answer
     headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-    if is_stream(answer):
-        return StreamingResponse(closing(asked, answer.aiter_raw()), answer.status_code, headers)
-    return Response(await read_whole(asked), answer.status_code, headers)
-
-
-def is_stream(answer: httpx.Response) -> bool:
-    """Whether it comes piece by piece."""
-    return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
+    if answer.is_stream:
+        return StreamingResponse(closing(asked, answer.pieces()), answer.status, headers)
+    return Response(await read_whole(asked), answer.status, headers)
 
 
 async def read_whole(asked: Asked) -> bytes:
-    """The body of an answer that is no stream. Raises ModelUnreachable."""
+    """The body of an answer that is no stream. Raises ModelUnreachable, ModelTooSlow."""
     try:
-        return await asked.answer.aread()
-    except httpx.HTTPError as error:
+        return await asked.answer.read()
+    except RankSilent as error:
+        raise _too_slow() from error
+    except RankGone as error:
         raise ModelUnreachable("the model stopped in the middle of its answer", hint="try again") from error
     finally:
-        await asked.close()
+        asked.close()
 
 
 def _find(here: Platform, model: str | None) -> list[Served]:
@@ -250,41 +254,29 @@ async def _token(served: Served) -> str:
     return token
 
 
-async def _send(here: Platform, sent: httpx.Request, replica: Served) -> httpx.Response:
-    """The head of the rank's answer; its body is still to be read."""
-    try:
-        return await here.ranks.send(sent, stream=True)
-    except httpx.TimeoutException as error:
-        raise ModelTooSlow("the model did not answer in time", hint="ask for less, or try again") from error
-    except httpx.HTTPError as error:
-        raise ModelUnreachable(
-            f"the replica of {replica.name!r} that was asked has gone", hint="try again", job=replica.job_id
-        ) from error
-
-
-async def _unless_gone(request: Request, ask: Callable[[], Awaitable[Asked]]) -> Asked | None:
+async def _unless_gone(request: Request, ask: Coroutine[Any, Any, RankAnswer]) -> RankAnswer | None:
     """What `ask` brings; None when the client goes away first, and then `ask` is given up."""
-    outcome: Asked | FlanError | None = None
+    asking, gone = asyncio.ensure_future(ask), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+        return asking.result() if asking.done() else None
+    except asyncio.CancelledError:
+        asking.add_done_callback(_close_unread)
+        raise
+    finally:
+        gone.cancel()
+        asking.cancel()
 
-    async def asking() -> None:
-        nonlocal outcome
-        try:
-            outcome = await ask()
-        except FlanError as error:
-            outcome = error  # raised outside: a task group would wrap it
-        both.cancel_scope.cancel()
 
-    async def watching() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        both.cancel_scope.cancel()
+def _close_unread(asking: asyncio.Future[RankAnswer]) -> None:
+    if not asking.cancelled() and asking.exception() is None:
+        asking.result().close()
 
-    async with anyio.create_task_group() as both:
-        both.start_soon(asking)
-        both.start_soon(watching)
-    if isinstance(outcome, FlanError):
-        raise outcome
-    return outcome
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def closing(asked: Asked, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -292,8 +284,8 @@ async def closing(asked: Asked, frames: AsyncIterator[bytes]) -> AsyncIterator[b
     try:
         async for frame in frames:
             yield frame
-    except httpx.HTTPError:
+    except (RankGone, RankSilent):
         # The status has left: the stream itself must say that it was cut.
         yield _CUT
     finally:
-        await asked.close()
+        asked.close()

@@ -34,7 +34,7 @@ class Page(NamedTuple):
     limit: int
 
 
-def _page(
+async def _page(
     after: Annotated[
         str | None, Query(max_length=128, description="Start after the object with this id.")
     ] = None,

@@ -34,10 +34,14 @@ def usable(session: Session, key_id: str) -> ApiKey | None:
     """The key, if it is there and neither revoked nor expired; notes that it was used."""
     now = func.now()
     valid = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now)
-    key = session.scalar(select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), valid))
-    if key is not None:
-        is_stale = or_(ApiKey.used_at.is_(None), ApiKey.used_at < now - _USE_NOTED_EVERY)
-        session.execute(update(ApiKey).where(ApiKey.id == key_id, is_stale).values(used_at=now))
+    is_noted = ApiKey.used_at > now - _USE_NOTED_EVERY
+    wanted = select(ApiKey, is_noted).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), valid)
+    found = session.execute(wanted).one_or_none()
+    if found is None:
+        return None
+    key, was_noted = found
+    if not was_noted:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(used_at=now))
     return key
 
 

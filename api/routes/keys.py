@@ -61,6 +61,6 @@ def list_keys(here: Here, page: PageHere) -> Response:
 
 @router.delete("/{key_id}", operation_id="revoke_key", response_model=KeyShape, dependencies=[needs("admin")])
 def revoke_key(here: Here, key_id: str) -> KeyShape:
-    """Revoke a key: the next request with it is refused. Twice is the same as once."""
+    """Revoke a key: it is refused from now on, by other API processes within a second. Twice is the same as once."""
     with here.sessions.begin() as session:
         return KeyShape.of(keys.revoke(session, key_id))

@@ -16,7 +16,7 @@ from api.schemas import KeyShape, SessionRequest, SessionShape
 
 router = APIRouter(prefix="/session", tags=["Keys"])
 LASTS = timedelta(days=7)
-"""How long a browser stays signed in. A key that is revoked or expires ends it at once."""
+"""How long a browser stays signed in. A key that is revoked or expires ends it, within a second."""
 
 
 @router.post(

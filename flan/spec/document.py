@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Annotated, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -38,7 +39,12 @@ class Document(BaseModel):
 
 def parse(document: type[D], value: Any) -> D:
     """`value` as a `document`. Raises InvalidDocument naming every fault."""
-    return cast(D, validated(TypeAdapter(document), value, document.__name__))
+    return cast(D, validated(_adapter(document), value, document.__name__))
+
+
+@lru_cache(1_000)
+def _adapter(document: type[Document]) -> TypeAdapter[Any]:
+    return TypeAdapter(document)
 
 
 def canonical_json(value: Any) -> str:

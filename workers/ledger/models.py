@@ -172,20 +172,14 @@ def drop_alias(session: Session, name: str, alias: str) -> None:
 def all_served(session: Session) -> list[Served]:
     """Every model that answers now and is to go on answering, oldest deployment first."""
     answering = (
-        select(Job, Attempt)
+        select(Job.id, Job.name, Job.spec["pins", "model"].astext, Job.url, Attempt.run_directory)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt))
         .where(Job.state == "running", Job.wish == "run", Job.kind == "serve", Job.url.is_not(None))
         .order_by(Job.id)
     )
     return [
-        Served(
-            job.id,
-            job.name,
-            (job.spec.get("pins") or {}).get("model"),
-            str(job.url),
-            Path(attempt.run_directory or "") / TOKEN,
-        )
-        for job, attempt in session.execute(answering)
+        Served(job_id, name, digest, url, Path(run_directory or "") / TOKEN)
+        for job_id, name, digest, url, run_directory in session.execute(answering)
     ]
 
 

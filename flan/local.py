@@ -169,12 +169,13 @@ def find_task(name: str) -> Task:
 def start_ranks(directory: Path) -> RankProcesses:
     """Start the ranks of a run directory in a session of their own: directly, or by torchrun when there are several."""
     settings = rundir.read_settings(directory)
+    threads = rundir.read_spec(directory).resources.threads
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]
     with log_of(directory) as log:
         return RankProcesses(
             [sys.executable, *(launcher if settings.ranks > 1 else []), "-m", "flan", "run", str(directory)],
             # torchrun starts each rank in a session of its own: they would outlive it.
-            env=rank_environment(settings.device) | {DIE_WITH_PARENT: "1"},
+            env=rank_environment(settings.device, threads) | {DIE_WITH_PARENT: "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -182,10 +183,10 @@ def start_ranks(directory: Path) -> RankProcesses:
         )
 
 
-def rank_environment(device: Literal["cpu", "cuda"]) -> dict[str, str]:
-    """Environment of ranks on `device`."""
+def rank_environment(device: Literal["cpu", "cuda"], threads: int = 1) -> dict[str, str]:
+    """Environment of ranks on `device`, each of so many threads."""
     environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",

@@ -62,7 +62,7 @@ def _carry_out(spec: Spec, directory: Path, events: EventWriter | None) -> Endin
         from flan.evaluate.suite import evaluate
         from flan.train.ranks import PREPARE_TIMEOUT, meet, process_group
 
-        ranks = meet(rundir.read_settings(directory).device)
+        ranks = meet(rundir.read_settings(directory).device, spec.resources.threads)
         # Ranks that have their rows behind them wait until rank 0 has worked out figures.
         group = process_group(ranks, PREPARE_TIMEOUT) if spec.zero_stage == 3 else nullcontext()
         with group:

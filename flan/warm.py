@@ -4,8 +4,8 @@ Importing torch, transformers and DeepSpeed takes a rank longer than a tiny run 
 process that computes nothing and has one thread. For every run directory it is told it forks, and the fork is the rank,
 with session, log and signals of its own. That process dies with whoever started it, and a rank dies with that process.
 
-Runs of several ranks, and those on a GPU, start as ever: torchrun makes its processes itself, and CUDA outlives no
-fork.
+Runs of several ranks or threads, and those on a GPU, start as ever: torchrun makes its processes itself, and CUDA
+outlives no fork.
 """
 
 import gc
@@ -47,7 +47,8 @@ class WarmRanks:
     def start(self, directory: Path) -> Ranks:
         """Start the ranks of a run directory; one after another, each when the one before has ended."""
         settings = rundir.read_settings(directory)
-        if settings.ranks > 1 or settings.device != "cpu":
+        threads = rundir.read_spec(directory).resources.threads
+        if settings.ranks > 1 or settings.device != "cpu" or threads > 1:
             return start_ranks(directory)
         if self._process is None or self._process.poll() is not None:
             self.close()

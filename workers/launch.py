@@ -64,6 +64,8 @@ class Launch:
     locks: Sequence[int]
     """File descriptors that every rank inherits."""
     log_cap_bytes: int
+    threads: int
+    """Of each rank."""
 
 
 class Ranks:
@@ -230,8 +232,8 @@ def _environment(launch: Launch, rank: int, port: int) -> Mapping[str, str]:
         "LOCAL_WORLD_SIZE": str(launch.num_ranks),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        # One thread a rank: a second one makes the others several times slower, and sums come out otherwise.
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(launch.threads),
+        # Threads that wait leave the core to others: spinning makes all that runs beside several times slower.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",

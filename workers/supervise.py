@@ -159,6 +159,7 @@ class Supervisor:
                     mark=self._lease.mark,
                     locks=locks,
                     log_cap_bytes=self._settings.log_cap_bytes,
+                    threads=task.spec.resources.threads,
                 )
             )
         finally:

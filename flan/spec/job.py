@@ -12,9 +12,11 @@ class Resources(Document):
     """What a run needs: `ranks` processes, one GPU each where the node has GPUs."""
 
     ranks: int = Field(default=1, ge=1, le=1024)
-    """Processes of a run, all on one node; one GPU each where the node has GPUs, else one thread each."""
+    """Processes of a run, all on one node; one GPU each where the node has GPUs, else one slot each."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What they compute on; auto: GPUs where the node has any."""
+    threads: int = Field(default=1, ge=1, le=1024)
+    """Threads of each rank on a CPU: more pay for large models, on cores that nobody else uses."""
 
 
 def _no_fp16(value: Any) -> Any:

@@ -60,17 +60,17 @@ class Ranks:
         return sums.tolist()
 
 
-def meet(device: Literal["cpu", "cuda"]) -> Ranks:
+def meet(device: Literal["cpu", "cuda"], threads: int = 1) -> Ranks:
     """Find the other ranks, by the environment of torchrun; without it this rank is alone.
 
     On the CPU a rank computes with one thread, so that its sums have one order and a resumed run can equal
-    an undisturbed one bit for bit; FLAN_RANK_THREADS gives that up for speed.
+    an undisturbed one bit for bit; `threads` gives that up for speed.
     """
     # Read when DeepSpeed is imported and when an engine is made.
     os.environ.setdefault("LOCAL_RANK", "0")
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-        torch.set_num_threads(int(os.environ.get("FLAN_RANK_THREADS", "1")))
+        torch.set_num_threads(threads)
     else:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     rank, world_size, store = _rendezvous()

@@ -62,7 +62,7 @@ def tune(spec: TuneSpec, directory: Path, events: EventWriter | None) -> Ending:
     Leaves checkpoints beside, `model/` (and `base/`, of a preset) in the run directory.
     """
     settings = read_settings(directory)
-    ranks = meet(settings.device)
+    ranks = meet(settings.device, spec.resources.threads)
     run = Run(spec, directory, settings, ranks, events)
     wishes = WishReader(directory, reads_file=ranks.is_first)
     with wishes.listening(), out_of_memory_is_told(spec):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flan.errors import NotFound
-from flan.spec import EvaluateSpec, ServeSpec
+from flan.spec import EvaluateSpec, Resources, ServeSpec
 from tests.kit.machine import Machine, running_machine
 from tests.kit.servers import Servers
 from tests.kit.trainers import FakeTrainer, faults
@@ -102,13 +102,15 @@ def test_evaluation_leaves_its_results_with_the_job(machine: Machine) -> None:
 
 def test_deployment_is_found_until_it_is_cancelled(machine: Machine) -> None:
     """Address and token of a served model are there while it answers, and gone with it."""
-    job_id = machine.submit(ServeSpec(name="live", model="m"))
+    job_id = machine.submit(ServeSpec(name="live", model="m", resources=Resources(threads=3)))
     machine.until(lambda: machine.job(job_id).url)
     with machine.sessions.begin() as session:
         (served,) = models.find_served(session, "live")
     assert served.job_id == job_id
     assert len(served.token_path.read_text()) >= 32
     assert served.token_path.stat().st_mode & 0o777 == 0o600
+    environment = Path(f"/proc/{machine.rank(job_id, 0).pid}/environ").read_text().split("\0")
+    assert "OMP_NUM_THREADS=3" in environment
 
     machine.ask(jobs.cancel, job_id)
     machine.until_state(job_id, "cancelled")
@@ -278,4 +280,4 @@ def test_ranks_know_no_address_and_no_key(machine: Machine, control: Path) -> No
     names = {entry.partition("=")[0] for entry in environment.split("\0")}
     assert not names & {"DATABASE_URL", "REDIS_URL", "FLAN_HOME"}
     assert {"RANK", "WORLD_SIZE", "MASTER_PORT", "DS_ACCELERATOR", "HF_HUB_OFFLINE"} <= names
-    assert "OMP_NUM_THREADS=1" in environment.split("\0")
+    assert {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE"} <= {*environment.split("\0")}

@@ -36,6 +36,7 @@ def standing(tmp_path: Path) -> Iterator[Ranks]:
         mark="test_launch:1",
         locks=(),
         log_cap_bytes=2**20,
+        threads=1,
     )
     ranks = Ranks(launch)
     try:

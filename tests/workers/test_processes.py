@@ -91,7 +91,9 @@ def launched(directory: Path, code: str, num_ranks: int = 1, log_cap_bytes: int 
     (directory / "logs").mkdir()
     command = (sys.executable, "-c", code)
     return Ranks(
-        Launch(command, directory, num_ranks, "cpu", (), f"mark:{directory.name}", (), log_cap_bytes)
+        Launch(
+            command, directory, num_ranks, "cpu", (), f"mark:{directory.name}", (), log_cap_bytes, threads=1
+        )
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -161,6 +162,8 @@ def test_signing_out_ends_the_session_on_every_page(browser: Browser, platform: 
     other = visitor.tab()
     other.goto(f"{visitor.url}/#/jobs")
     expect(other.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+    copied = {each.get("name", ""): each.get("value", "") for each in page.context.cookies()}
+    assert httpx.get(f"{visitor.url}/jobs", cookies=copied).status_code == 200
     page.get_by_role("button", name="Signed in with").click()
     page.get_by_role("menuitem", name="Sign out").click()
 
@@ -172,6 +175,7 @@ def test_signing_out_ends_the_session_on_every_page(browser: Browser, platform: 
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("not valid")
     assert "flan_" not in kept
+    assert httpx.get(f"{visitor.url}/jobs", cookies=copied).status_code == 401
     visitor.close()
 
 

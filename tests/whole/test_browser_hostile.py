@@ -81,7 +81,7 @@ def attacked() -> Iterator[Platform]:
     """A platform of its own, on which every text that can be handed in or written is a script."""
     with running_platform() as platform:
         _hand_in(platform)
-        _write_as_a_rank(platform, platform.get("/jobs", name="hurt")["data"][0]["id"])
+        _write_as_a_rank(platform, platform.get("/jobs", name="hurt", kind="tune")["data"][0]["id"])
         yield platform
 
 
@@ -103,11 +103,12 @@ def page(attacked: Platform) -> Iterator[Page]:
 def test_what_others_wrote_is_shown_as_text(attacked: Platform, page: Page) -> None:
     """Keys, metadata, figures' names, events, errors, logs, templates, rows, options, answers, refused words."""
     assert len(set(PAYLOADS)) == 80
-    job_id = attacked.get("/jobs", name="hurt")["data"][0]["id"]
+    job_id = attacked.get("/jobs", name="hurt", kind="tune")["data"][0]["id"]
     measured = attacked.get("/jobs", name="hurt-measured")["data"][0]["id"]
     _shows(page, "/settings", _SHORT)
     _shows(page, f"/jobs/{job_id}", PAYLOADS[:2])
-    _shows(page, f"/jobs/{job_id}?tab=configuration", PAYLOADS[:16])
+    quoted = [json.dumps(text, ensure_ascii=False) for text in PAYLOADS[:16]]
+    _shows(page, f"/jobs/{job_id}?tab=configuration", quoted)
     _shows(page, f"/jobs/{job_id}?tab=timeline", PAYLOADS)
     _shows(page, f"/jobs/{job_id}?tab=charts&charts={quote(PAYLOADS[1])}", PAYLOADS[1:2])
     for number, text in enumerate(PAYLOADS):

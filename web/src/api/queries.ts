@@ -185,6 +185,14 @@ export const templateSet = (reference: string) =>
     retry: false,
   });
 
+/** `name` or `name@3`. */
+export const dataset = (reference: string) =>
+  queryOptions({
+    queryKey: ["datasets", reference],
+    queryFn: () => body(api.GET("/datasets/{name}", { params: { path: { name: reference } } })),
+    retry: false,
+  });
+
 export const templateSetVersions = (name: string) =>
   queryOptions({
     queryKey: ["template-sets", name, "versions"],

@@ -5,7 +5,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Finding, TaskDocument, TemplateSet } from "../../api/client";
-import { task as taskQuery, templateSet as setQuery, templateSetVersions } from "../../api/queries";
+import { dataset, task as taskQuery, templateSet as setQuery, templateSetVersions } from "../../api/queries";
 import { templateSetRoute } from "../../app/router";
 import { Asked, Waiting } from "../../parts/asked";
 import { Code } from "../../parts/code";
@@ -57,8 +57,10 @@ function OfSet({ set }: { set: TemplateSet }) {
   const versions = useQuery(templateSetVersions(set.name));
   const navigate = templateSetRoute.useNavigate();
   const { source } = set.document;
+  const rows = useQuery({ ...dataset(source.kind === "dataset" ? source.name : ""), enabled: source.kind === "dataset" });
+  const splits = "splits" in source ? source.splits : (rows.data?.splits ?? {});
   return (
-    <Shown name={`${set.name}@${set.version}`} document={set.document} set={set} splits={"splits" in source ? Object.keys(source.splits) : []}
+    <Shown name={`${set.name}@${set.version}`} document={set.document} set={set} splits={Object.keys(splits)}
       facts={[
         ["Cluster", set.cluster],
         ["Version", `@${set.version}`],

@@ -29,10 +29,8 @@ def prepared(folder: Path, *, ranks: int = 1) -> Path:
 
 
 def endless(folder: Path) -> Path:
-    """A run directory whose rank reads for ever: nobody writes."""
-    prepared(folder)
-    (folder / rundir.SPEC).unlink()
-    os.mkfifo(folder / rundir.SPEC)
+    """A run directory whose rank gets no further than its first file: nobody reads it."""
+    os.mkfifo(rundir.stacks_path(prepared(folder), 0))
     return folder
 
 

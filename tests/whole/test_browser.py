@@ -218,11 +218,11 @@ def test_a_page_outlives_the_api_without_a_gap(browser: Browser, platform: Platf
     visitor.sign_in()
     page, logs = visitor.page, visitor.tab()
     visitor.go(f"/jobs/{job_id}")
+    expect(page.get_by_role("img", name=re.compile(r"^Loss\. Loss: \d+ points"))).to_be_visible()
+    _tell(log, 0)
     logs.goto(f"{visitor.url}/#/jobs/{job_id}?tab=logs&find=told")
     for each in (page, logs):
         each.evaluate("window.isTheSamePage = true")
-    expect(page.get_by_role("img", name=re.compile(r"^Loss\. Loss: \d+ points"))).to_be_visible()
-    _tell(log, 0)
     expect(logs.get_by_text(re.compile(rf"^{TOLD:,} of"))).to_be_visible()
     platform.kill("api")
     for each in (page, logs):

@@ -100,7 +100,7 @@ function Shares({ mixture }: { mixture: Composition }) {
 function ShareTable({ rows, unit }: { rows: Row[]; unit: string }) {
   const most = Math.max(...rows.flatMap(({ asked, realised }) => [asked, realised ?? 0]), 1e-9);
   return (
-    <div className="sheet">
+    <div className="sheet" tabIndex={0}>
       <Table className="wide" verticalSpacing={4}>
         <Table.Thead><Table.Tr><Table.Th>Name</Table.Th><Table.Th w="34%">Examples</Table.Th><Table.Th ta="right">asked</Table.Th><Table.Th ta="right">came out</Table.Th><Table.Th ta="right">{unit}, asked</Table.Th><Table.Th ta="right">came out</Table.Th></Table.Tr></Table.Thead>
         <Table.Tbody>

@@ -67,7 +67,7 @@ function Diff({ set, versions }: { set: TemplateSet; versions: number[] }) {
               </div>
             ))}
             {fields.length > 0 && (
-              <div className="sheet">
+              <div className="sheet" tabIndex={0}>
                 <Table className="wide">
                   <Table.Thead><Table.Tr><Table.Th>Field</Table.Th><Table.Th>Before</Table.Th><Table.Th>After</Table.Th></Table.Tr></Table.Thead>
                   <Table.Tbody>{fields.map((field) => <Table.Tr key={field.pointer}><Table.Td className="mono">{field.pointer}</Table.Td><Table.Td className="mono words">{JSON.stringify(field.before)}</Table.Td><Table.Td className="mono words">{JSON.stringify(field.after)}</Table.Td></Table.Tr>)}</Table.Tbody>

@@ -1,6 +1,6 @@
 """How fast the dashboard and the API below it are on a platform with much in it: 5,000 jobs, ten long runs.
 
-    python benchmarks/dashboard.py [--jobs 5000] [--runs 10] [--points 30000] [--lines 100000] [--rounds 5]
+    python -m benchmarks.dashboard [--jobs 5000] [--runs 10] [--points 30000] [--lines 100000] [--rounds 5]
 
 A platform of its own runs beside a Chromium without a head; nothing is compared with a peer, each figure has a goal.
 

@@ -121,8 +121,10 @@ def test_what_others_wrote_is_shown_as_text(attacked: Platform, page: Page) -> N
     for summary in page.locator("details.sample > summary").all():
         summary.click()
     expect(page.get_by_label("What the model read").first).to_contain_text("window.hurt=1")
-    for place in ("/", "/mixtures", "/models", f"/jobs/{quote(PAYLOADS[1], safe='')}"):
+    for place in ("/", "/mixtures", "/models"):
         _go(page, place)
+    page.evaluate("place => { location.hash = place }", f"/jobs/{quote(PAYLOADS[4], safe='')}")
+    expect(page.get_by_role("alert")).to_contain_text(PAYLOADS[4])
 
 
 def test_what_a_model_answers_is_shown_as_text(attacked: Platform, page: Page) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flan.data.tokens import AnyTokenizer
+from flan.data.tokens import AnyTokenizer, backend_of
 
 _INCOMPLETE = "\ufffd"
 """What a tokenizer writes for bytes that are no character (yet)."""
@@ -17,7 +17,7 @@ class Characters:
 
     def __init__(self, tokenizer: AnyTokenizer, *, shows_special: bool = False) -> None:
         # The core itself: what is around it takes ten times as long, for every token of everyone.
-        self._core = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        self._core = backend_of(tokenizer)
         self._shows_special = shows_special
         self._window: list[int] = []
         self._num_shown = 0

@@ -147,13 +147,13 @@ def make_contract(
 
 def tokenizer_digest(tokenizer: AnyTokenizer) -> str:
     """sha256 of the tokenizer's serialisation, without the settings a caller may leave behind."""
-    state = json.loads(_backend(tokenizer).to_str())
+    state = json.loads(backend_of(tokenizer).to_str())
     return hashlib.sha256(canonical_json(state | {"truncation": None, "padding": None}).encode()).hexdigest()
 
 
 def serialised(tokenizer: AnyTokenizer) -> str:
     """The tokenizer as tokenizer.json has it."""
-    return str(_backend(tokenizer).to_str())
+    return str(backend_of(tokenizer).to_str())
 
 
 def encode(tokenizer: AnyTokenizer, contract: Contract, rendered: Rendered) -> Tokens:
@@ -407,7 +407,7 @@ _BARE: "WeakKeyDictionary[AnyTokenizer, Tokenizer]" = WeakKeyDictionary()
 def _bare(tokenizer: AnyTokenizer) -> "Tokenizer":
     bare = _BARE.get(tokenizer)
     if bare is None:
-        backend = _backend(tokenizer)
+        backend = backend_of(tokenizer)
         bare = type(backend).from_str(backend.to_str())
         bare.no_padding()
         bare.no_truncation()
@@ -416,6 +416,7 @@ def _bare(tokenizer: AnyTokenizer) -> "Tokenizer":
     return bare
 
 
-def _backend(tokenizer: AnyTokenizer) -> "Tokenizer":
+def backend_of(tokenizer: AnyTokenizer) -> "Tokenizer":
+    """The core of a tokenizer; one of `tokenizers` is its own."""
     backend: Tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     return backend

@@ -172,13 +172,13 @@ def drop_alias(session: Session, name: str, alias: str) -> None:
 def all_served(session: Session) -> list[Served]:
     """Every model that answers now and is to go on answering, oldest deployment first."""
     answering = (
-        select(Job.id, Job.name, Job.spec["pins", "model"].astext, Job.url, Attempt.run_directory)
+        select(Job.id, Job.name, Job.model_digest, Job.url, Attempt.run_directory)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt))
         .where(Job.state == "running", Job.wish == "run", Job.kind == "serve", Job.url.is_not(None))
         .order_by(Job.id)
     )
     return [
-        Served(job_id, name, digest, url, Path(run_directory or "") / TOKEN)
+        Served(job_id, name, digest, str(url), Path(run_directory or "") / TOKEN)
         for job_id, name, digest, url, run_directory in session.execute(answering)
     ]
 

@@ -6,7 +6,9 @@
 Matrices that read the same are one (queries, keys and values; gate and value of the feed-forward layer): the network's
 own weights become views of it, so they are in memory once and its own forward pass is what it was. In bf16 oneDNN wants
 matrices in an order of its own and would bring them into it at every call; unless they are large, they are kept in it
-too. What lies between the matrices is compiled (`layers.c`) and rounds where transformers' operations round.
+too. Where bf16 has no matrix unit (x86 without AMX) fp32 multiplies many rows in half the time: matrices are then kept
+in fp32 as well, unless they are large, and the products rounded to bf16 as oneDNN does. What lies between the matrices
+is compiled (`layers.c`) and rounds where transformers' operations round.
 
 oneDNN also writes code of its own for every number of rows, half a megabyte for each matrix, and keeps what it wrote
 last: rows are filled up to few numbers, so that all the code there will ever be is soon there. After the last layer's
@@ -14,6 +16,7 @@ keys and values only the tokens whose logits are wanted go on.
 """
 
 import ctypes
+import platform
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -29,10 +32,12 @@ ALIKE = frozenset({"llama", "mistral", "qwen2"})
 """Families whose layers are these; they differ in biases and in windows, which the context length keeps within."""
 FIXED_TURNS = frozenset({"default", "linear", "llama3"})
 """Kinds of rotary position embedding that depend on nothing but the position."""
-PACKED_BYTES = 2**30
-"""Matrices of more than this in all are not kept in oneDNN's order: that is a second copy."""
+COPIED_BYTES = 2**30
+"""For the matrices again, in oneDNN's order, and in fp32: what does not fit into so much is not kept."""
 ROWS = 16
 """oneDNN's order is the best one for about so many tokens, and nearly so for others."""
+MANY_ROWS = 40
+"""From so many on, fp32 is the faster one where bf16 has no matrix unit; measured on matrices of 512 to 2,730."""
 FEW_NUMBERS = 2**17
 """For fewer, another thread is not worth starting."""
 NUMBERS_OF_ROWS = 8
@@ -50,14 +55,33 @@ class _Work(ctypes.Structure):
     )
 
 
+class _Copies(NamedTuple):
+    """In which other ways matrices are kept."""
+
+    is_packed: bool
+    is_wide: bool
+
+    @staticmethod
+    def of(network: PreTrainedModel) -> "_Copies":
+        size = sum(module.weight.nbytes for module in network.modules() if isinstance(module, nn.Linear))
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        is_packed = network.dtype == torch.bfloat16 and has_onednn and size <= COPIED_BYTES
+        is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+        has_matrix_unit = not is_x86 or torch.cpu._is_amx_tile_supported()
+        return _Copies(is_packed, is_packed and not has_matrix_unit and 3 * size <= COPIED_BYTES)
+
+
 class _Matrix:
     """A matrix and its bias, ready to be multiplied with."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, is_packed: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, copies: _Copies) -> None:
         self._weight, self._bias = weight, bias
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if is_packed else None
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if copies.is_packed else None
+        self._wide = (weight.float(), None if bias is None else bias.float()) if copies.is_wide else None
 
     def __call__(self, hidden_ND: Tensor) -> Tensor:
+        if self._wide is not None and len(hidden_ND) >= MANY_ROWS:
+            return linear(hidden_ND.float(), *self._wide).to(hidden_ND.dtype)
         if self._packed is None:
             return linear(hidden_ND, self._weight, self._bias)
         found: Tensor = torch.ops.mkldnn._linear_pointwise(
@@ -91,13 +115,11 @@ class LlamaForward:
             getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         )
         self._is_half = network.dtype == torch.bfloat16
-        size = sum(module.weight.nbytes for module in network.modules() if isinstance(module, nn.Linear))
-        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._is_packed = self._is_half and has_onednn and size <= PACKED_BYTES
+        self._copies = _Copies.of(network)
         # Also where the caller is in inference mode: tensors made there are of no use to the network elsewhere.
         with torch.inference_mode(mode=False), torch.no_grad():
-            self._layers = [_layer_of(layer, is_packed=self._is_packed) for layer in body.layers]
-            self._head = _joined(network.lm_head, is_packed=self._is_packed)
+            self._layers = [_layer_of(layer, self._copies) for layer in body.layers]
+            self._head = _joined(network.lm_head, copies=self._copies)
         self._cosines, self._sines = self._turns_until(256)
 
     def __call__(self, one: Pass) -> Tensor:
@@ -127,13 +149,14 @@ class LlamaForward:
     def warm_up(self, most: int, most_wanted: int) -> None:
         """Have the code written that passes of so many tokens need: else they wait for it, and memory grows."""
         # What is not packed is large, and would take minutes.
-        for rows in sorted({num_rows(number) for number in range(1, most + 1)} if self._is_packed else ()):
+        numbers = range(1, most + 1) if self._copies.is_packed else ()
+        for rows in sorted({self._num_rows(number) for number in numbers if not self._is_wide(number)}):
             hidden_RD = self._end.weight.new_zeros(rows, len(self._end.weight))
             # Layers are alike, and so is their code.
             joined_R = self._layers[-1].queries_keys_values(hidden_RD)
             attended_RD = joined_R[:, : self._heads * self._width].contiguous()
             self._after_attention(self._layers[-1], hidden_RD, attended_RD)
-            if rows <= num_rows(most_wanted):
+            if rows <= self._num_rows(most_wanted):
                 self._head(hidden_RD)
 
     def _turned(
@@ -160,17 +183,22 @@ class LlamaForward:
 
     def _filled(self, numbers: list[int]) -> list[int]:
         """`numbers`, with zeros where oneDNN is to have more rows."""
-        missing = num_rows(len(numbers)) - len(numbers) if self._is_half else 0
-        return [*numbers, *[0] * missing]
+        return [*numbers, *[0] * (self._num_rows(len(numbers)) - len(numbers))]
 
     def _rows_of(self, found: Tensor, *, like: Tensor) -> Tensor:
         """What attention found, (1, N, H, K), with zeros below: as many rows as it is to have."""
         num_tokens = found.shape[1]
-        rows_RD = like.new_zeros(
-            num_rows(num_tokens) if self._is_half else num_tokens, self._heads * self._width
-        )
+        rows_RD = like.new_zeros(self._num_rows(num_tokens), self._heads * self._width)
         rows_RD[:num_tokens] = found.view(num_tokens, -1)
         return rows_RD
+
+    def _num_rows(self, number: int) -> int:
+        """In how many rows so many tokens are computed."""
+        return num_rows(number) if self._is_half and not self._is_wide(number) else number
+
+    def _is_wide(self, number: int) -> bool:
+        """Whether so many tokens are computed in fp32, whose code is the same for every number of rows."""
+        return self._copies.is_wide and number >= MANY_ROWS
 
     def _norm(self, hidden_ND: Tensor, added_ND: Tensor | None, weight_D: Tensor) -> Tensor:
         """Add to `hidden_ND`, in place; then what `weight_D` makes of it at length 1."""
@@ -240,9 +268,9 @@ def is_llama(network: PreTrainedModel) -> bool:
     )
 
 
-def _layer_of(layer: Any, *, is_packed: bool) -> _Layer:
+def _layer_of(layer: Any, copies: _Copies) -> _Layer:
     attention, feed_forward = layer.self_attn, layer.mlp
-    join = partial(_joined, is_packed=is_packed)
+    join = partial(_joined, copies=copies)
     return _Layer(
         layer.input_layernorm.weight.data,
         join(attention.q_proj, attention.k_proj, attention.v_proj),
@@ -253,17 +281,15 @@ def _layer_of(layer: Any, *, is_packed: bool) -> _Layer:
     )
 
 
-def _joined(*matrices: nn.Linear, is_packed: bool) -> _Matrix:
+def _joined(*matrices: nn.Linear, copies: _Copies) -> _Matrix:
     """One matrix of several, which become views of it."""
     first = matrices[0]
     if len(matrices) == 1:
-        return _Matrix(
-            first.weight.data, None if first.bias is None else first.bias.data, is_packed=is_packed
-        )
+        return _Matrix(first.weight.data, None if first.bias is None else first.bias.data, copies)
     weight = torch.cat([matrix.weight.data for matrix in matrices])
     for matrix, part in zip(
         matrices, torch.split(weight, [len(each.weight) for each in matrices]), strict=True
     ):
         matrix.weight = nn.Parameter(part, requires_grad=False)
     biases = [matrix.bias.data for matrix in matrices if matrix.bias is not None]
-    return _Matrix(weight, torch.cat(biases) if biases else None, is_packed=is_packed)
+    return _Matrix(weight, torch.cat(biases) if biases else None, copies)

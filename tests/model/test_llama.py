@@ -79,9 +79,16 @@ def test_logits_are_those_of_the_library(family: str) -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("has_matrix_unit", [True, False])
 @torch.inference_mode()
-def test_half_precision_rounds_where_the_library_rounds() -> None:
-    """In bf16 the two differ far less than either differs from fp32: the same numbers are rounded."""
+def test_half_precision_rounds_where_the_library_rounds(
+    monkeypatch: pytest.MonkeyPatch, has_matrix_unit: bool
+) -> None:
+    """In bf16 the two differ far less than either differs from fp32: the same numbers are rounded.
+
+    Also where many rows are multiplied in fp32.
+    """
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_matrix_unit)
     exact = _passes(_lively(FAMILIES["llama"]()), is_lean=False)
     model = _lively(FAMILIES["llama"](), torch.bfloat16)
     rounded = _passes(model, is_lean=False)

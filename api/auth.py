@@ -6,7 +6,8 @@ revoked it is refused at the next request to the process that revoked it, and at
 
 A browser shows its key once (POST /session) and is known by a cookie from then on: one that no script can read, that
 browsers send with requests of our own pages alone (SameSite=Strict), and that changes something only where the
-request says that it comes from here (Origin).
+request says that it comes from here (Origin). To a browser all ports of a host are one place for cookies, so the port
+is in the cookie's name: who is signed in to one platform stays so while signing in to its neighbour.
 """
 
 import hashlib
@@ -36,8 +37,24 @@ COOKIE = "flan_session"
 _PUBLIC_PATHS = frozenset({*dashboard.PATHS, reference.PATH, reference.FILES_PATH, "/openapi.json"})
 _CHANGE_NOTHING = frozenset({"GET", "HEAD"})
 _bearer = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: flan_…")
-_cookie = APIKeyCookie(
-    name=COOKIE, auto_error=False, scheme_name="session", description="Of a browser: POST /session sets it."
+
+
+def cookie_name(request: Request) -> str:
+    """What the cookie of a browser is called that found us at this address."""
+    _, _, port = request.headers.get("host", "").rpartition(":")
+    return f"{COOKIE}_{port}" if port.isascii() and port.isdigit() else COOKIE
+
+
+class _Cookie(APIKeyCookie):
+    async def __call__(self, request: Request) -> str | None:
+        return request.cookies.get(cookie_name(request))
+
+
+_cookie = _Cookie(
+    name=COOKIE,
+    auto_error=False,
+    scheme_name="session",
+    description="Of a browser: POST /session sets it. An address with a port has it in the name: flan_session_8000.",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.auth import COOKIE, PUBLIC, digest_of, key_of, refuse_other_origins
+from api.auth import PUBLIC, cookie_name, digest_of, key_of, refuse_other_origins
 from api.bodies import Body
 from api.catalog import keys, sign_ins
 from api.deps import Here
@@ -40,7 +40,7 @@ def sign_in(
         shown = SessionShape(key=KeyShape.of(key))
     answer = JSONResponse(shown.model_dump(mode="json"), 201)
     answer.set_cookie(
-        COOKIE,
+        cookie_name(request),
         token,
         max_age=int(LASTS.total_seconds()),
         secure=request.url.scheme == "https",
@@ -53,7 +53,7 @@ def sign_in(
 @router.get("", operation_id="get_session", response_model=SessionShape, dependencies=[PUBLIC])
 def get_session(here: Here, request: Request) -> SessionShape:
     """Who is signed in; null where nobody is, or no longer."""
-    token = request.cookies.get(COOKIE)
+    token = request.cookies.get(cookie_name(request))
     if token is None:
         return SessionShape(key=None)
     with here.sessions.begin() as session:
@@ -65,11 +65,11 @@ def get_session(here: Here, request: Request) -> SessionShape:
 @router.delete("", operation_id="sign_out", status_code=204, dependencies=[PUBLIC])
 def sign_out(here: Here, request: Request) -> Response:
     """Sign this browser out: its cookie is worth nothing from now on, wherever a copy of it is."""
-    token = request.cookies.get(COOKIE)
+    token = request.cookies.get(cookie_name(request))
     if token is not None:
         refuse_other_origins(request)
         with here.sessions.begin() as session:
             sign_ins.end(session, digest_of(token))
     answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(cookie_name(request), httponly=True, samesite="strict")
     return answer

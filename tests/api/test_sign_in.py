@@ -80,6 +80,21 @@ def test_signing_out_ends_every_copy_of_the_cookie(browser: TestClient) -> None:
     assert browser.delete("/session", headers=HERE).status_code == 204
 
 
+def test_platforms_on_one_host_keep_out_of_each_others_cookies(anyone: TestClient, key: str) -> None:
+    """A browser sends a cookie to all ports of a host; signing in or out at one must not sign out at the other."""
+    one, other = (
+        {"Host": f"testserver:{port}", "Origin": f"http://testserver:{port}"} for port in (8000, 8001)
+    )
+    for headers in (one, other):
+        assert anyone.post("/session", json={"key": key}, headers=headers).status_code == 201
+    assert set(anyone.cookies) == {f"{COOKIE}_8000", f"{COOKIE}_8001"}
+    assert anyone.delete("/session", headers=one).status_code == 204
+
+    assert anyone.get("/jobs", headers=one).status_code == 401
+    assert anyone.get("/jobs", headers=other).status_code == 200
+    assert anyone.get("/session", headers={"Host": "testserver"}).json()["key"] is None
+
+
 def test_a_session_ends_with_its_key(browser: TestClient, key: str) -> None:
     """Revoked means refused at the next request, here too."""
     assert browser.delete(f"/keys/{key_id_of(key)}", headers=HERE).status_code == 200

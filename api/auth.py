@@ -22,6 +22,7 @@ from fastapi.params import Depends as DependsParameter
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
 from starlette.types import Scope as ASGIScope
 
 from api import dashboard, reference
@@ -39,14 +40,14 @@ _CHANGE_NOTHING = frozenset({"GET", "HEAD"})
 _bearer = HTTPBearer(auto_error=False, scheme_name="key", description="An API key: flan_…")
 
 
-def cookie_name(request: Request) -> str:
+def cookie_name(request: HTTPConnection) -> str:
     """What the cookie of a browser is called that found us at this address."""
     _, _, port = request.headers.get("host", "").rpartition(":")
     return f"{COOKIE}_{port}" if port.isascii() and port.isdigit() else COOKIE
 
 
 class _Cookie(APIKeyCookie):
-    async def __call__(self, request: Request) -> str | None:
+    async def __call__(self, request: HTTPConnection) -> str | None:
         return request.cookies.get(cookie_name(request))
 
 

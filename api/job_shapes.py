@@ -142,6 +142,14 @@ class JobShape(BaseModel):
         )
 
 
+class EstimateShape(BaseModel):
+    """How long a tune job would run once it has begun to train, if it goes as fast as another did."""
+
+    seconds: float
+    job_id: str
+    """The newest job that tuned the same base in the same way on as many ranks."""
+
+
 class PlanShape(BaseModel):
     """What a job would do: the answer of POST /jobs?dry_run=true."""
 
@@ -152,6 +160,8 @@ class PlanShape(BaseModel):
     """The digest that the job would have."""
     plan: Plan | SweepPlan
     """What the job would do; of a sweep, what each of its jobs would take, and all together."""
+    estimate: EstimateShape | None = None
+    """How long it would train; null where no job like it has trained here, and for other kinds."""
 
 
 class ChildShape(BaseModel):

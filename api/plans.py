@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from api.job_shapes import PlanShape
+from api.job_shapes import EstimateShape, PlanShape
 from flan.data.resolve import Resolved
 from flan.data.sweep_plan import SweepPlan
 from flan.spec import Resources
@@ -10,7 +10,9 @@ from flan.sweep_spec import SweepSpec
 from workers.ledger.nodes import NodeStatus
 
 
-def plan_of(resolved: Resolved, nodes: Sequence[NodeStatus]) -> PlanShape:
+def plan_of(
+    resolved: Resolved, nodes: Sequence[NodeStatus], estimate: EstimateShape | None = None
+) -> PlanShape:
     """The answer of a dry run on a platform that has `nodes`."""
     plan = resolved.plan
     wanting = _wanting(resolved.spec.resources, [node for node in nodes if node.is_here])
@@ -18,6 +20,7 @@ def plan_of(resolved: Resolved, nodes: Sequence[NodeStatus]) -> PlanShape:
         spec=resolved.spec.model_dump(mode="json"),
         spec_digest=resolved.spec.digest(),
         plan=plan.model_copy(update={"warnings": (*plan.warnings, *wanting)}),
+        estimate=estimate,
     )
 
 

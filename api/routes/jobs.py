@@ -11,18 +11,19 @@ from api.bodies import read_json
 from api.catalog.library import CatalogLibrary
 from api.deps import Here, Platform
 from api.idempotency import Answer, OnceHere
-from api.job_shapes import JobShape, PlanShape
+from api.job_shapes import EstimateShape, JobShape, PlanShape
 from api.openapi import JOB_BODY
 from api.pages import PageHere, listing, single
 from api.plans import plan_of, plan_of_sweep
 from api.schemas import List
 from flan.data.resolve import Resolved, resolve
 from flan.data.sweep_plan import plan_sweep, resolve_children
-from flan.spec import Spec
+from flan.spec import Spec, TuneSpec
 from flan.sweep_presets import expanded
 from flan.sweep_spec import SweepSpec, parse_asked
 from flan.sweeps import expand
 from workers.ledger import jobs, models, nodes, queue, states, sweeps
+from workers.ledger.pace import pace_of_alike
 from workers.ledger.tables import Job
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
@@ -163,11 +164,18 @@ def _submitted(here: Platform, session: Session, spec: Spec | SweepSpec) -> Job:
 
 def _plan(here: Platform, session: Session, spec: Spec | SweepSpec) -> PlanShape:
     if not isinstance(spec, SweepSpec):
-        return plan_of(_resolved(here, session, spec), nodes.all_nodes(session))
+        resolved = _resolved(here, session, spec)
+        return plan_of(resolved, nodes.all_nodes(session), _estimate(session, resolved.spec))
     sweep = expanded(spec)
     plan, children = plan_sweep(expand(sweep), _library(here, session), here.places)
     is_whole = len(children) == len(plan.children)
     return plan_of_sweep(sweep, plan, sweeps.reusable(session, children if is_whole else []))
+
+
+def _estimate(session: Session, spec: Spec) -> EstimateShape | None:
+    if not isinstance(spec, TuneSpec) or (pace := pace_of_alike(session, spec)) is None:
+        return None
+    return EstimateShape(seconds=round(pace.seconds(spec), 1), job_id=pace.job_id)
 
 
 def _resolved(here: Platform, session: Session, spec: Spec) -> Resolved:

@@ -54,6 +54,32 @@ def test_a_dry_run_plans_and_records_nothing(client: TestClient, sessions: sessi
     assert client.post("/jobs", json=SPEC).json()["spec_digest"] == plan.json()["spec_digest"]
 
 
+def test_a_plan_says_how_long_it_would_take_by_the_newest_job_like_it(
+    client: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    """Another base, precision or number of ranks says nothing; neither does a job that has trained no step."""
+
+    def handed_in(seconds_per_step: float | None, **changes: Any) -> str:
+        job_id: str = client.post("/jobs", json=SPEC | changes).json()["id"]
+        with sessions.begin() as session:
+            for step, value in enumerate([] if seconds_per_step is None else [seconds_per_step] * 3):
+                name = "train/seconds_per_step"
+                session.add(Metric(job_id=job_id, step=step, name=name, value=value, attempt=1))
+        return job_id
+
+    def estimate(**changes: Any) -> Any:
+        return client.post("/jobs?dry_run=true", json=SPEC | changes).json()["estimate"]
+
+    assert estimate() is None
+    handed_in(7.0)
+    newest = handed_in(0.5, tokens_per_step=2 * 8_192)
+    handed_in(None)
+    handed_in(9.0, resources={"ranks": 2})
+    handed_in(9.0, precision="fp32" if SPEC.get("precision") != "fp32" else "bf16")
+
+    assert estimate(steps=40) == {"seconds": 10.0, "job_id": newest}
+
+
 def test_a_plan_warns_of_what_the_platform_lacks(client: TestClient, sessions: sessionmaker[Session]) -> None:
     """More ranks than any node has, a GPU where there is none, nobody at all; and a step of another size."""
 

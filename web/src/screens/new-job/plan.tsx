@@ -2,10 +2,12 @@
 
 import { Card, Group, List, Loader, Stack, Table, Text } from "@mantine/core";
 import type { UseQueryResult } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
 import type { Plan } from "../../api/client";
 import { ErrorCard } from "../../parts/errors";
 import { Facts } from "../../parts/facts";
-import { bytes, count, many, percent, short } from "../../parts/numbers";
+import { bytes, count, duration, many, percent, short } from "../../parts/numbers";
 
 type TunePlan = Extract<Plan["plan"], { tasks?: unknown }>;
 
@@ -17,7 +19,7 @@ export function PlanCard({ plan, isOld }: { plan: UseQueryResult<Plan, Error>; i
     <Card aria-busy={isOld} data-plan>
       <Stack gap="sm">
         <Group justify="space-between"><Text fw={600}>What it would do</Text>{isOld && <Loader size="xs" aria-label="Working it out anew" />}</Group>
-        {"children" in found ? <SweepFacts children_={(found as { children: readonly unknown[] }).children} /> : <JobFacts plan={found as TunePlan} />}
+        {"children" in found ? <SweepFacts children_={(found as { children: readonly unknown[] }).children} /> : <JobFacts plan={found as TunePlan} estimate={plan.data.estimate ?? null} />}
         {found.warnings !== undefined && found.warnings.length > 0 && (
           <div style={{ borderLeft: "3px solid var(--state-paused)", paddingLeft: 10 }}>
             <Text size="sm" fw={600}>Mind</Text>
@@ -35,7 +37,7 @@ function SweepFacts({ children_ }: { children_: readonly unknown[] }) {
   return <Facts facts={[["Jobs", count(jobs.length)], ["Done already", count(reused)], ["To tune", count(jobs.filter((job) => job.kind === "tune").length)], ["To evaluate", count(jobs.filter((job) => job.kind === "evaluate").length)]]} />;
 }
 
-function JobFacts({ plan }: { plan: TunePlan }) {
+function JobFacts({ plan, estimate }: { plan: TunePlan; estimate: Plan["estimate"] | null }) {
   const tasks = plan.tasks ?? [];
   const rates = Object.entries(plan.cluster_rates ?? {}).sort(([, one], [, other]) => other - one);
   const excluded = Object.entries(plan.excluded ?? {});
@@ -48,6 +50,7 @@ function JobFacts({ plan }: { plan: TunePlan }) {
           ...(plan.steps == null ? [] : [["Steps", count(plan.steps)] as [string, string]]),
           ...(plan.token_slots == null ? [] : [["Tokens, padding included", short(plan.token_slots)] as [string, string]]),
           ...(plan.token_slots_per_step == null ? [] : [["Tokens a step", `${count(plan.token_slots_per_step)} (${count(plan.packs_per_step)} packs of ${count(plan.pack_length)})`] as [string, string]]),
+          ...(estimate == null ? [] : [["Time, as fast as a job like it", <Link key="like" to="/jobs/$jobId" params={{ jobId: estimate.job_id }} search={{}}>{duration(estimate.seconds)}</Link>] as [string, ReactNode]]),
           ...(plan.memory_bytes_per_rank == null ? [] : [["Memory of a rank, at least", bytes(plan.memory_bytes_per_rank)] as [string, string]]),
           ...(plan.disk_bytes == null ? [] : [["Disk at most", bytes(plan.disk_bytes)] as [string, string]]),
           ...(tasks.length === 0 ? [] : [["Tasks", count(tasks.length)], ["Rows", count(rows)]] as [string, string][]),

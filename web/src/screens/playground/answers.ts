@@ -62,8 +62,3 @@ export function pieceOf({ event, data }: Frame): Partial<Written> {
   const answer = told as unknown as Schemas["GenerateAnswer"];
   return { finish: answer.choices[0]?.finish_reason ?? null, usage: answer.usage, seed: answer.seed ?? null };
 }
-
-/** Lines of a field, each an option; blank ones are none. */
-export function optionsOf(lines: readonly string[]): string[] {
-  return [...new Set(lines.map((line) => line.trim()).filter(Boolean))];
-}

@@ -1,6 +1,6 @@
 /** Ask served models: let them write, or have them choose among options; two of them beside each other. */
 
-import { ActionIcon, Button, Card, Checkbox, Group, NumberInput, SegmentedControl, Select, SimpleGrid, Stack, Text, Textarea, TextInput } from "@mantine/core";
+import { Button, Card, Checkbox, Group, NumberInput, SegmentedControl, Select, SimpleGrid, Stack, TagsInput, Text, Textarea, TextInput } from "@mantine/core";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useEffect, useRef, useState, type FormEvent } from "react";
@@ -11,14 +11,13 @@ import { Asked } from "../../parts/asked";
 import { CodeTabs } from "../../parts/code";
 import { Empty } from "../../parts/empty";
 import { ErrorCard } from "../../parts/errors";
-import { Icon } from "../../parts/icons";
 import { count, figure, percent } from "../../parts/numbers";
 import { Page } from "../../parts/page";
 import { python, quoted } from "../job/as-code";
 import type { Json } from "../job/asked-spec";
 import { PromptTokens } from "./prompt-tokens";
 import { Vote, type Row } from "./vote";
-import { classifyBody, DEFAULTS, generate, generateBody, optionsOf, UNSET, type Classified, type Question, type Sampling, type Written } from "./answers";
+import { classifyBody, DEFAULTS, generate, generateBody, UNSET, type Classified, type Question, type Sampling, type Written } from "./answers";
 
 type Mode = "write" | "choose";
 
@@ -52,18 +51,17 @@ function Desk({ names }: { names: string[] }) {
   const [asked, setAsked] = useState<{ number: number; body: Record<string, unknown>; bare: Record<string, unknown> | null } | null>(null);
   const [wantsBare, setBare] = useState(false);
   const [voted, setVoted] = useState<Row | null>(null);
-  const chosen = optionsOf(options);
   const bodyFor = (name: string): Record<string, unknown> => {
     const question: Question = { model: name, prompt };
-    return mode === "write" ? generateBody(question, sampling) : classifyBody(question, chosen, isShown);
+    return mode === "write" ? generateBody(question, sampling) : classifyBody(question, options, isShown);
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const bare = mode === "choose" && wantsBare && chosen.length > 0 ? classifyBody({ model, prompt }, chosen, !isShown) : null;
+    const bare = mode === "choose" && wantsBare && options.length > 0 ? classifyBody({ model, prompt }, options, !isShown) : null;
     setVoted(null);
     setAsked((before) => ({ number: (before?.number ?? 0) + 1, body: bodyFor(model), bare }));
   };
-  const isReady = prompt.trim() !== "" && (mode === "write" || chosen.length !== 1);
+  const isReady = prompt.trim() !== "" && (mode === "write" || options.length !== 1);
   const modelNames = [model, ...(beside === undefined ? [] : [beside])];
   return (
     <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="lg">
@@ -100,7 +98,7 @@ function Desk({ names }: { names: string[] }) {
             {asked.bare !== null && <ChosenAnswer key={`${asked.number}/bare`} request={asked.bare} title={`${model}, ${isShown ? "options not shown in the prompt" : "options shown in the prompt"}`} />}
           </>
         )}
-        {prompt.trim() !== "" && <PromptTokens served={model} prompt={prompt} options={mode === "choose" ? chosen : []} isShown={isShown} />}
+        {prompt.trim() !== "" && <PromptTokens served={model} prompt={prompt} options={mode === "choose" ? options : []} isShown={isShown} />}
         {prompt.trim() !== "" && <details><summary style={{ cursor: "pointer" }}><Text span size="sm">As code</Text></summary><CodeTabs texts={requestAsCode(mode === "write" ? "/generate" : "/classify", bodyFor(model))} /></details>}
       </Stack>
     </SimpleGrid>
@@ -134,18 +132,8 @@ function Options({ options, onChange, isShown, onShown, wantsBare, onBare }: {
   options: string[]; onChange: (options: string[]) => void; isShown: boolean; onShown: (is: boolean) => void; wantsBare: boolean; onBare: (is: boolean) => void;
 }) {
   return (
-    <Stack gap={6} component="fieldset" style={{ border: 0, padding: 0, margin: 0 }}>
-      <Text component="legend" size="sm" fw={500}>Options</Text>
-      {options.map((option, index) => (
-        <Group key={index} gap={6} wrap="nowrap">
-          <TextInput size="xs" style={{ flex: 1 }} aria-label={`Option ${index + 1}`} value={option} onChange={(event) => onChange(options.with(index, event.currentTarget.value))} />
-          <ActionIcon variant="subtle" color="gray" aria-label={`Take option ${index + 1} away`} onClick={() => onChange(options.toSpliced(index, 1))}><Icon name="cross" size={15} /></ActionIcon>
-        </Group>
-      ))}
-      <Group gap="sm">
-        <Button size="compact-xs" variant="default" leftSection={<Icon name="plus" size={13} />} onClick={() => onChange([...options, ""])}>Option</Button>
-        {options.length === 0 && <Text size="xs" c="dimmed">Those of the OPTIONS block that ends the instruction are taken.</Text>}
-      </Group>
+    <Stack gap={6}>
+      <TagsInput label="Options" description="Enter adds one; pasted lines are one each" placeholder={options.length === 0 ? "those of the OPTIONS block that ends the instruction" : "another"} value={options} onChange={onChange} splitChars={["\n"]} clearable clearButtonProps={{ "aria-label": "No options" }} />
       {options.length > 0 && (
         <Group gap="lg">
           <Checkbox size="xs" label="Shown in the prompt, as an OPTIONS block" checked={isShown} onChange={(event) => onShown(event.currentTarget.checked)} />

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from flan import rundir
 from tests.kit.killing import kill_rank
 from tests.kit.platform import Platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ASKERS = 4
-QUESTION = {"prompt": "A warm film.\nIs it good?", "max_new_tokens": 8, "seed": 1}
+QUESTION = {"prompt": "A warm film.\nIs it good?", "max_new_tokens": 256, "seed": 1}
+"""Of a length that keeps a rank busy for a good part of a second."""
 
 
 class Answered(NamedTuple):
@@ -101,8 +103,25 @@ def _state(platform: Platform, name: str, job_id: str) -> str | None:
     return None
 
 
+def _text(platform: Platform, model: str) -> str:
+    """What it says to the question, the same whenever it is asked."""
+    return str(platform.post("/generate", QUESTION | {"model": model})["choices"][0]["text"])
+
+
 def _undeploy(platform: Platform, job_id: str) -> None:
     platform.post(f"/jobs/{job_id}/cancel")
+
+
+def _undeploy_while_it_answers(platform: Platform, job_id: str) -> None:
+    """The rank stands still until it is wished to stop: what it has been asked is unanswered then."""
+    rank = platform.machine.rank(job_id, 0)
+    rank.suspend()
+    try:
+        _undeploy(platform, job_id)
+        directory = platform.home / "runs" / job_id / "attempt-1"
+        platform.until(lambda: rundir.read_wish(directory) == "cancel", "the wish to reach the rank")
+    finally:
+        rank.resume()
 
 
 def _is_gone(platform: Platform, job_id: str) -> bool:
@@ -138,7 +157,7 @@ def test_the_last_replica_answers_what_it_has_and_refuses_the_rest_with_a_reason
     """Whoever is refused once is refused for good; what was let in is answered whole."""
     only = _deploy(platform, "only", f"{tuned}@1")
     with under_load(platform, "only") as load:
-        _undeploy(platform, only)
+        _undeploy_while_it_answers(platform, only)
         load.until(4 * ASKERS, status=404)
         platform.until(lambda: _is_gone(platform, only), "it to be gone")
         load.until(2 * ASKERS, status=404)
@@ -151,10 +170,12 @@ def test_the_last_replica_answers_what_it_has_and_refuses_the_rest_with_a_reason
 
 
 def test_an_alias_moves_between_deployments(platform: Platform, tuned: str) -> None:
-    """To and fro, until the version that it leaves behind is undeployed."""
+    """To and fro, until the version that it leaves behind is undeployed: from a move on, the new one answers."""
     old = _deploy(platform, "old", f"{tuned}@1")
     new = _deploy(platform, "new", f"{tuned}@2")
+    texts = {1: _text(platform, "old"), 2: _text(platform, "new")}
     alias = f"/models/{tuned}/aliases/live"
+    moves, said = (2, 1, 2, 1, 2), []
 
     def point_at(version: int) -> None:
         moved = platform.http.put(alias, json={"version": version}, headers={"If-Match": "*"})
@@ -162,8 +183,9 @@ def test_an_alias_moves_between_deployments(platform: Platform, tuned: str) -> N
 
     platform.http.put(alias, json={"version": 1}).raise_for_status()
     with under_load(platform, f"{tuned}@live") as load:
-        for version in (2, 1, 2, 1, 2):
+        for version in moves:
             point_at(version)
+            said.append(_text(platform, f"{tuned}@live"))
             load.until(ASKERS)
         _undeploy(platform, old)
         platform.until(lambda: _is_gone(platform, old), "the old one to be gone")
@@ -171,3 +193,5 @@ def test_an_alias_moves_between_deployments(platform: Platform, tuned: str) -> N
     _undeploy(platform, new)
 
     assert load.others == []
+    assert texts[1] != texts[2]
+    assert said == [texts[version] for version in moves]

@@ -85,7 +85,7 @@ def demo(
 @app.command("demo-data")
 def demo_data(
     context: typer.Context,
-    steps: Annotated[int, typer.Option(min=6, help="Steps of the longest run that is to end.")] = 120,
+    steps: Annotated[int, typer.Option(min=6, help="Steps of the longest run that is to end.")] = 240,
     server: Server = None,
 ) -> None:
     """Fill a platform that runs with tiny jobs of every kind and state, to look at."""

@@ -51,7 +51,7 @@ _TUNE: Spec = {
     "input_length": 192,
     "target_length": 32,
     "precision": "fp32",
-    "optimizer": {"name": "adamw", "learning_rate": 2e-3, "schedule": "linear", "warmup_steps": 10},
+    "optimizer": {"name": "adamw", "learning_rate": 4e-3, "schedule": "linear", "warmup_steps": 10},
     "log_every": 1,
     "resources": {"device": "cpu"},
 }
@@ -82,7 +82,7 @@ class NotAsMeant(FlanError):
     blame = "system"
 
 
-def demo_data(client: Client, *, steps: int = 120) -> None:
+def demo_data(client: Client, *, steps: int = 240) -> None:
     """Fill the platform: what is tuned takes `steps` steps. Raises NotAsMeant, and whatever the server refuses."""
     _upload(client)
     tuned = _tune(client, steps)

@@ -22,7 +22,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": DESK, "color_scheme": "dark"},
     "phone": {"viewport": PHONE, "color_scheme": "light", "has_touch": True},
 }
-_COLORS = 96
+_FREQUENT, _FAR_APART = 96, 64
+"""Colours of a picture: what surfaces and words have, and what is rare on a page, as the colour of a state."""
 
 
 def main() -> None:
@@ -91,9 +92,9 @@ def _take(
 
 def _ask(page: Page) -> None:
     """A question, so that there is an answer to see."""
-    page.get_by_label("Begin with a row of a task").fill("shop_reviews")
-    page.get_by_role("button", name="Fill in").click()
-    expect(page.get_by_label("Instruction")).not_to_be_empty()
+    page.get_by_label("Instruction").fill(
+        "The soup was cold and nobody smiled.\n\nWould this guest come back?"
+    )
     page.get_by_role("button", name="Choose", exact=True).click()
     expect(page.locator("[data-option]").first).to_be_visible()
 
@@ -101,8 +102,11 @@ def _ask(page: Page) -> None:
 def _save(page: Page, name: str) -> None:
     """What is seen without scrolling."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    # By coverage: the colour of a state is rare on a page, and must not be lost.
-    few = picture.quantize(_COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colors = sorted(picture.getcolors(picture.width * picture.height), reverse=True)[:_FREQUENT]
+    far = picture.quantize(_FAR_APART, method=Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([level for _, color in colors for level in color] + far)
+    few = picture.quantize(palette=palette, dither=Image.Dither.NONE)
     few.save(FOLDER / f"{name}.png", optimize=True)
 
 

@@ -136,7 +136,7 @@ def not_finite(step: int, result: StepResult, batch: StepBatch, sources: Sources
     tasks = Counter(draw.task for _, draw in suspects).most_common()
     named = ", ".join(f"{count} of {task}" for task, count in tasks[:5]) + (", …" if len(tasks) > 5 else "")
     return NonFiniteLoss(
-        f"step {step}: loss {result.loss}, gradient norm {result.gradient_norm}; {len(suspects)} of its "
+        f"step {step}: loss {result.loss:.4g}, gradient norm {result.gradient_norm:.4g}; {len(suspects)} of its "
         f"{len(draws)} examples are suspected: {named}; the weights were not touched",
         hint="lower optimizer.learning_rate, add warmup_steps or gradient_clip, or look at the rows named",
         step=step,

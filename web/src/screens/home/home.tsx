@@ -76,19 +76,19 @@ function RunningCard({ job }: { job: Job }) {
   const progress = progressOf(job, job.progress);
   const loss = useQuery({
     queryKey: ["spark", job.id],
-    queryFn: () => body(api.GET("/jobs/{job_id}/metrics", { params: { path: { job_id: job.id }, query: { name: "train/smoothed_loss", limit: 999 } } })),
+    queryFn: () => body(api.GET("/jobs/{job_id}/metrics", { params: { path: { job_id: job.id }, query: { name: "train/smoothed_loss", thin_to: 240 } } })),
     enabled: job.kind === "tune",
     refetchInterval: 10_000,
   });
   const points = loss.data?.data ?? [];
   return (
-    <Card padding="sm">
+    <Card padding="sm" aria-busy={loss.isLoading}>
       <Group justify="space-between" wrap="nowrap" align="flex-start">
         <div style={{ minWidth: 0 }}>
           <Link className="row-link" to="/jobs/$jobId" params={{ jobId: job.id }} search={{}}>{job.name}</Link>
           <Text size="xs" c="dimmed" className="cut">{job.kind} · {subjectOf(job.spec)}</Text>
         </div>
-        {points.length > 1 ? <Sparkline steps={points.map((point) => point.step)} values={points.map((point) => point.value)} label="Loss over steps" /> : <State state={job.state} />}
+        {job.kind === "tune" ? <Sparkline steps={points.map((point) => point.step)} values={points.map((point) => point.value)} label="Loss over steps" /> : <State state={job.state} />}
       </Group>
       <Text size="xs" mt={8} mb={4} className="figures">{progress?.words ?? job.stage ?? "starting"}</Text>
       <Progress size={5} value={100 * (progress?.share ?? 0)} aria-label={`Progress of ${job.name}`} />

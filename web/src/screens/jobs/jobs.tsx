@@ -1,6 +1,6 @@
 /** Every job: find, compare, stop and start. */
 
-import { ActionIcon, Anchor, Button, Checkbox, Group, Menu, Progress, Select, Stack, Table, Text, TextInput } from "@mantine/core";
+import { ActionIcon, Anchor, Button, Checkbox, Group, Menu, Progress, Select, Stack, Table, Text, TextInput, useMatches } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -97,6 +97,7 @@ export function FirstJob() {
 }
 
 export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job[]; chosen?: ReadonlySet<string>; onChoose?: (chosen: ReadonlySet<string>) => void }) {
+  const isNarrow = useMatches({ base: true, sm: false });
   const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(new Set());
   const unfold = (id: string) => setUnfolded((now) => { const next = new Set(now); if (!next.delete(id)) next.add(id); return next; });
   const toggle = (id: string) => {
@@ -106,11 +107,12 @@ export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job
   };
   return (
     <div className="sheet">
-      <Table style={{ minWidth: 820 }} layout="fixed" highlightOnHover>
+      <Table style={{ minWidth: isNarrow ? 480 : 820 }} layout="fixed" highlightOnHover>
         <Table.Thead>
           <Table.Tr>
             {onChoose !== undefined && <Table.Th w={44}><span className="mantine-visually-hidden" /></Table.Th>}
-            <Table.Th w={128}>State</Table.Th><Table.Th>Job</Table.Th><Table.Th>Of</Table.Th><Table.Th w={190}>Progress</Table.Th><Table.Th w={116}>Handed in</Table.Th><Table.Th w={96}>Ran for</Table.Th><Table.Th w={52} aria-label="Actions" />
+            <Table.Th w={128}>State</Table.Th><Table.Th>Job</Table.Th>{!isNarrow && <Table.Th>Of</Table.Th>}<Table.Th w={isNarrow ? 130 : 190}>Progress</Table.Th>
+            {!isNarrow && <><Table.Th w={116}>Handed in</Table.Th><Table.Th w={96}>Ran for</Table.Th></>}<Table.Th w={52} aria-label="Actions" />
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>
@@ -130,16 +132,18 @@ export function JobTable({ jobs: shown, chosen, onChoose }: { jobs: readonly Job
                 </Group>
                 <Text size="xs" c="dimmed">{job.kind}{job.attempt > 1 ? ` · attempt ${job.attempt}` : ""}</Text>
               </Table.Td>
-              <Table.Td>
+              {!isNarrow && <Table.Td>
                 <div className="cut" title={subjectOf(job.spec)}>{subjectOf(job.spec)}</div>
                 <Text size="xs" c="dimmed" className="cut" title={tasksOf(job.spec)}>{tasksOf(job.spec)}</Text>
-              </Table.Td>
+              </Table.Td>}
               <Table.Td><JobProgress job={job} /></Table.Td>
-              <Table.Td><Ago at={job.created_at} /></Table.Td>
-              <Table.Td style={{ whiteSpace: "nowrap" }}><Lasted from={job.started_at} to={job.finished_at} /></Table.Td>
+              {!isNarrow && <>
+                <Table.Td><Ago at={job.created_at} /></Table.Td>
+                <Table.Td style={{ whiteSpace: "nowrap" }}><Lasted from={job.started_at} to={job.finished_at} /></Table.Td>
+              </>}
               <Table.Td><RowMenu job={job} /></Table.Td>
             </Table.Tr>
-            {unfolded.has(job.id) && <Table.Tr><Table.Td colSpan={onChoose === undefined ? 7 : 8} bg="var(--soft)"><Children job={job} /></Table.Td></Table.Tr>}
+            {unfolded.has(job.id) && <Table.Tr><Table.Td colSpan={(isNarrow ? 4 : 7) + (onChoose === undefined ? 0 : 1)} bg="var(--soft)"><Children job={job} /></Table.Td></Table.Tr>}
             </Fragment>
           ))}
         </Table.Tbody>

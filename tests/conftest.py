@@ -1,6 +1,6 @@
 """Fixtures of every room: real servers for the session, an own database for each test.
 
-And the only four reasons to skip a test: what it needs is not on this machine.
+And the only five reasons to skip a test: what it needs is not on this machine.
 """
 
 import ctypes
@@ -41,6 +41,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (lambda: shutil.which("nvidia-smi") is not None, "run on a machine with an NVIDIA GPU"),
     "data": (lambda: Path(os.environ.get("FLAN_DATA", "/none")).is_dir(), "make test FLAN_DATA=folder"),
     "netns": (_has_netns, "run as root, or allow user namespaces"),
+    "compiler": (lambda: shutil.which(os.environ.get("CC", "cc")) is not None, "install a C compiler"),
     "browser": (lambda: shutil.which("chromium") is not None, "make browser"),
 }
 

@@ -15,7 +15,6 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from flan.model.kernel import library
 from flan.model.keys import Feed
 from flan.model.llama import LlamaForward, is_llama, num_rows
 from flan.model.load import Model
@@ -33,13 +32,6 @@ FAMILIES = {
     "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=None)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, use_sliding_window=False)),
 }
-
-
-@pytest.fixture
-def compiled() -> None:
-    """What is compiled; asked for here, so that collecting the tests compiles nothing."""
-    if library() is None:
-        pytest.skip("there is no C compiler")
 
 
 def _lively(network: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Model:
@@ -66,7 +58,7 @@ def _passes(model: Model, *, is_lean: bool) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.usefixtures("compiled")
+@pytest.mark.compiler
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_logits_are_those_of_the_library(family: str) -> None:
@@ -78,7 +70,7 @@ def test_logits_are_those_of_the_library(family: str) -> None:
         torch.testing.assert_close(found, own, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("compiled")
+@pytest.mark.compiler
 @pytest.mark.parametrize("has_matrix_unit", [True, False])
 @torch.inference_mode()
 def test_half_precision_rounds_where_the_library_rounds(
@@ -108,7 +100,7 @@ def test_rows_come_in_few_numbers() -> None:
     assert 5 * len({num_rows(number) for number in range(1, 2_100)}) < 1_024
 
 
-@pytest.mark.usefixtures("compiled")
+@pytest.mark.compiler
 @torch.inference_mode()
 def test_joined_matrices_are_in_memory_once() -> None:
     """The network's own weights are views of them, and its own forward pass stays what it was."""

@@ -137,8 +137,8 @@ def _tune(client: Client, steps: int) -> str:
     _ended(client, _TUNE | few | {"name": "storyteller", "objective": "lm", "corpus": corpus})
     lora = {"kind": "lora", "rank": 4}
     _ended(client, _TUNE | few | {"name": "adapted", "base": tuned, "method": lora, "mixture": _MIXTURE})
-    hot = {"name": "adamw", "learning_rate": 10.0}
-    _ended(client, _TUNE | few | {"name": "too-hot", "mixture": _MIXTURE, "optimizer": hot}, "job.failed")
+    hot = {"steps": 30, "optimizer": {"name": "adamw", "learning_rate": 10.0}}
+    _ended(client, _TUNE | hot | {"name": "too-hot", "mixture": _MIXTURE}, "job.failed")
     return tuned
 
 

@@ -146,6 +146,7 @@ class EstimateShape(BaseModel):
     """How long a tune job would run once it has begun to train, if it goes as fast as another did."""
 
     seconds: float
+    """Of training alone: not of reading the data, nor of writing the model."""
     job_id: str
     """The newest job that tuned the same base in the same way on as many ranks."""
 

@@ -82,7 +82,7 @@ class NotAsMeant(FlanError):
     blame = "system"
 
 
-def demo_data(client: Client, *, steps: int = 240) -> None:
+def demo_data(client: Client, *, steps: int) -> None:
     """Fill the platform: what is tuned takes `steps` steps. Raises NotAsMeant, and whatever the server refuses."""
     _upload(client)
     tuned = _tune(client, steps)

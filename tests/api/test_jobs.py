@@ -75,7 +75,8 @@ def test_a_plan_says_how_long_it_would_take_by_the_newest_job_like_it(
     newest = handed_in(0.5, tokens_per_step=2 * 8_192)
     handed_in(None)
     handed_in(9.0, resources={"ranks": 2})
-    handed_in(9.0, precision="fp32" if SPEC.get("precision") != "fp32" else "bf16")
+    handed_in(9.0, precision="fp32")
+    handed_in(9.0, base="preset:mini")
 
     assert estimate(steps=40) == {"seconds": 10.0, "job_id": newest}
 

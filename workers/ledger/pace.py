@@ -9,11 +9,9 @@ from flan.spec.tune import TuneSpec
 from workers.ledger.tables import Job, Metric
 
 _ALIKE = {
-    "kind", "base", "objective", "method", "precision", "zero_stage", "gradient_checkpointing", "compile", "resources",
+    "base", "objective", "method", "precision", "zero_stage", "gradient_checkpointing", "compile", "resources",
 }  # fmt: skip
 """What else a spec says hardly changes how long a token takes."""
-_RECENT = 20
-"""Jobs that are looked at, the newest first; not all of them have come far enough to have a pace."""
 _FIGURES = 100
 """The newest of the job's figures that are averaged."""
 
@@ -33,10 +31,15 @@ class Pace(NamedTuple):
 def pace_of_alike(session: Session, spec: TuneSpec) -> Pace | None:
     """Of the newest job that tuned the same base in the same way on as many ranks; None where none has."""
     asked = spec.model_dump(mode="json", include=_ALIKE)
-    alike = select(Job).where(Job.spec.contains(asked)).order_by(Job.id.desc()).limit(_RECENT)
-    for job in session.scalars(alike):
-        of_job = (Metric.job_id == job.id, Metric.name == "train/seconds_per_step")
-        newest = select(Metric.value).where(*of_job).order_by(Metric.step.desc()).limit(_FIGURES).subquery()
-        if (seconds := session.scalar(select(func.avg(newest.c.value)))) is not None:
-            return Pace(job.id, seconds / job.spec["tokens_per_step"])
-    return None
+    figures = select(Metric.value).where(Metric.job_id == Job.id, Metric.name == "train/seconds_per_step")
+    alike = (
+        select(Job.id, Job.spec["tokens_per_step"].as_integer())
+        .where(Job.kind == "tune", Job.spec.contains(asked), figures.exists())
+        .order_by(Job.id.desc())
+        .limit(1)
+    )
+    if (found := session.execute(alike).one_or_none()) is None:
+        return None
+    job_id, tokens_per_step = found
+    newest = figures.where(Job.id == job_id).order_by(Metric.step.desc()).limit(_FIGURES).subquery()
+    return Pace(job_id, session.scalars(select(func.avg(newest.c.value))).one() / tokens_per_step)

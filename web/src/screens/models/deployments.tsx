@@ -31,6 +31,7 @@ function One({ deployment: { id, num_answering: answering, replicas } }: { deplo
   const [isAsked, setAsked] = useState(false);
   const loads = replicas.flatMap(({ load }) => (load === null ? [] : [load]));
   const sum = (of: (load: (typeof loads)[number]) => number) => loads.reduce((total, load) => total + of(load), 0);
+  const written = sum((load) => load.tokens);
   const [used, places] = [sum((load) => load.cache_used), sum((load) => load.cache_places)];
   const end = async () => {
     await Promise.allSettled(replicas.map((replica) => mutateAsync({ id: replica.job_id, verb: "cancel" })));
@@ -53,7 +54,7 @@ function One({ deployment: { id, num_answering: answering, replicas } }: { deplo
         {loads.length > 0 && (
           <>
             <Text size="xs" className="figures">
-              {count(sum((load) => load.active))} being answered, {count(sum((load) => load.waiting))} waiting · {many(sum((load) => load.requests), "request")} answered, {count(sum((load) => load.refused))} refused · {short(sum((load) => load.tokens))} {sum((load) => load.tokens) === 1 ? "token" : "tokens"} written
+              {count(sum((load) => load.active))} being answered, {count(sum((load) => load.waiting))} waiting · {many(sum((load) => load.requests), "request")} answered, {count(sum((load) => load.refused))} refused · {short(written)} {written === 1 ? "token" : "tokens"} written
             </Text>
             <Tooltip label={`Cache: ${count(used)} of ${count(places)} tokens are held by what is being answered`}>
               <Progress size={5} value={places === 0 ? 0 : (100 * used) / places} aria-label={`${percent(places === 0 ? 0 : used / places, 0)} of the cache of ${id} in use`} />
